@@ -1,0 +1,62 @@
+"""The contract that every separation system keeps, whatever paper it comes from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from soundsieve.errors import QueryError
+from soundsieve.query import Condition, Query
+
+_MEANING = {"text": "text", "audio": "example clips (like, unlike)", "exclude": "exclusion (exclude, unlike)"}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a system answers for a batch of mixtures.
+
+    Attributes:
+        target: the queried sound, shape ``(B, T)``.
+        presence: probability that it is there at all, shape ``(B,)``; None where a system has no such output.
+    """
+
+    target: Tensor
+    presence: Tensor | None = None
+
+
+class System(nn.Module, ABC):
+    """A network that answers a condition about a mixture at its own sample rate.
+
+    Attributes:
+        sample_rate: Hz; the Separator resamples to it and back.
+        segment_s: the length in seconds that the system was trained on; longer recordings are cut to it.
+        queries: the kinds of query understood: some of ``text``, ``audio``, ``exclude``.
+    """
+
+    name: ClassVar[str]
+    queries: ClassVar[frozenset[str]]
+    sample_rate: int
+    segment_s: float
+
+    @abstractmethod
+    def encode_query(self, query: Query) -> Condition:
+        """Turn a query into a condition of one, shape ``(1, D)`` each side."""
+
+    @abstractmethod
+    def forward(self, mixture: Tensor, condition: Condition) -> Tensor:
+        """Separate a batch of mono mixtures ``(B, T)`` at ``sample_rate``; returns targets of the same shape."""
+
+    def estimate(self, mixture: Tensor, condition: Condition) -> Estimate:
+        """As `forward`, with the presence where the system can tell it."""
+        return Estimate(self(mixture, condition))
+
+    def check_query(self, query: Query) -> None:
+        """Raise a QueryError that names what this system takes, if the query asks for anything else."""
+        unknown = query.kinds - self.queries
+        if unknown:
+            asked = " and ".join(_MEANING[kind] for kind in sorted(unknown))
+            known = ", ".join(_MEANING[kind] for kind in sorted(self.queries))
+            raise QueryError(f"{self.name} does not take {asked}; it takes {known}")
