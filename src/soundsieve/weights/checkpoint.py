@@ -1,0 +1,247 @@
+"""One safetensors file that rebuilds its own system: weights, config and tokenizer together.
+
+The file's metadata holds ``format`` (the version of this layout), ``system`` (its name), ``config`` (the config
+dataclass as JSON), ``assets`` (texts that the system needs beside its weights, such as a tokenizer, as JSON) and
+``digest`` (SHA-256 over all of these and every tensor), so a damaged or edited file is noticed before it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from soundsieve.errors import ConfigError, WeightsError
+from soundsieve.files import replacing
+from soundsieve.systems.base import System
+from soundsieve.weights.config import from_dict, to_dict
+
+FORMAT = "soundsieve-1"
+
+SYSTEMS: dict[str, tuple[str, str, str]] = {
+    "sieve": ("soundsieve.systems.sieve", "Sieve", "SieveConfig"),
+    "clapsep": ("soundsieve.systems.clapsep", "CLAPSep", "CLAPSepConfig"),
+}
+"""Name in a file -> (module, class, config class); a module is imported when a file first asks for it."""
+
+StoredAs: TypeAlias = Literal["float32", "float16", "int8"]
+
+_SCALE = ".scale"
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """The torch device of that name, never another one in its place.
+
+    Raises:
+        ConfigError: there is no such device on this machine.
+    """
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(f"device '{device}' cannot be used on this machine; 'cpu' always can") from error
+    return chosen
+
+
+def save_system(path: str | Path, system: System, *, dtypes: Mapping[str, StoredAs] | None = None) -> None:
+    """Write a system to one file, whole or not at all.
+
+    Args:
+        path: the ``.safetensors`` file to write.
+        system: a system with a ``config`` dataclass; its ``assets()``, if it has any, travel along.
+        dtypes: how floating-point tensors are stored, by prefix of their name; the longest prefix that fits wins,
+            ``""`` fits all, and what nothing fits is ``float32``. ``int8`` keeps one float32 scale per row (first
+            dimension), largest error scale / 2 = max|row| / 254; vectors and scalars stay float32 under it.
+
+    Raises:
+        WeightsError: the system cannot be named or stored, or the file cannot be written.
+    """
+    if system.name not in SYSTEMS:
+        raise WeightsError(f"system '{system.name}' is not known; known: {', '.join(sorted(SYSTEMS))}")
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in system.state_dict().items():
+        tensors.update(_pack(name, tensor.detach().cpu(), _stored_as(name, dtypes or {})))
+    metadata = {
+        "format": FORMAT,
+        "system": system.name,
+        "config": json.dumps(to_dict(system.config)),
+        "assets": json.dumps(_assets(system)),
+    }
+    metadata["digest"] = _digest(metadata, tensors)
+    try:
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"cannot write {path}: {_one_line(error)}") from error
+
+
+def load_system(path: str | Path, device: str | torch.device = "cpu") -> System:
+    """Rebuild the system that `save_system` wrote, in evaluation mode.
+
+    Raises:
+        WeightsError: the file is missing, damaged, altered, of another kind, or does not fit its system.
+        ConfigError: there is no such device.
+    """
+    target = pick_device(device)
+    metadata, stored = _read(Path(path))
+    system = _build(metadata, Path(path))
+    state = _unpack(stored, Path(path))
+    _check_fit(system.state_dict(), state, Path(path))
+    system.load_state_dict(state, strict=True)
+    return system.to(target).eval()
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The texts stored in a checkpoint (``format``, ``system``, ``config``, ``assets``, ``digest``), not its tensors.
+
+    Raises:
+        WeightsError: the file is missing, damaged or of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"no weights at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} is damaged or not a safetensors file: {_one_line(error)}") from error
+    found = metadata.get("format")
+    if found is None:
+        raise WeightsError(f"{path} was not written by soundsieve: its metadata names no format")
+    if found != FORMAT:
+        raise WeightsError(f"{path} has format '{found}', this version reads '{FORMAT}': update soundsieve")
+    missing = {"system", "config", "assets", "digest"} - metadata.keys()
+    if missing:
+        raise WeightsError(f"{path} is damaged: its metadata lacks {', '.join(sorted(missing))}")
+    return metadata
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    metadata = read_metadata(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} is damaged: {_one_line(error)}") from error
+    if _digest(metadata, tensors) != metadata["digest"]:
+        raise WeightsError(f"{path} is damaged or was altered: its contents do not match its digest")
+    return metadata, tensors
+
+
+def _build(metadata: Mapping[str, str], path: Path) -> System:
+    name = metadata["system"]
+    if name not in SYSTEMS:
+        raise WeightsError(f"{path} holds the system '{name}'; this version knows {', '.join(sorted(SYSTEMS))}")
+    module_name, class_name, config_name = SYSTEMS[name]
+    module = importlib.import_module(module_name)
+    try:
+        config = from_dict(getattr(module, config_name), json.loads(metadata["config"]))
+        assets = json.loads(metadata["assets"])
+        with _NoRandomInit():
+            system = getattr(module, class_name)(config, assets=assets)
+    except (ConfigError, ValueError) as error:
+        raise WeightsError(f"{path} does not fit the system '{name}': {_one_line(error)}") from error
+    assert isinstance(system, System)
+    return system
+
+
+class _NoRandomInit(TorchFunctionMode):
+    """Skip random initial values, which loading overwrites: faster, and the caller's random state is not moved."""
+
+    _skipped = frozenset({"uniform_", "normal_", "trunc_normal_", "erfinv_"})
+    _skipped_families = ("kaiming_", "xavier_", "orthogonal_")
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in self._skipped or name.startswith(self._skipped_families):
+            return args[0] if args else kwargs["tensor"]  # torch.nn.init names its first argument so
+        return func(*args, **(kwargs or {}))
+
+
+def _stored_as(name: str, dtypes: Mapping[str, StoredAs]) -> StoredAs:
+    fitting = [prefix for prefix in dtypes if name.startswith(prefix)]
+    return dtypes[max(fitting, key=len)] if fitting else "float32"
+
+
+def _pack(name: str, tensor: Tensor, stored_as: StoredAs) -> dict[str, Tensor]:
+    if tensor.dtype == torch.int8:
+        raise WeightsError(f"{name} is int8: that is how quantised weights are stored, so it could not be read back")
+    if not tensor.is_floating_point():
+        return {name: tensor.clone().contiguous()}
+    tensor = tensor.float()
+    if not torch.isfinite(tensor).all():
+        raise WeightsError(f"{name} has values that are not finite: these weights are broken and were not saved")
+    if stored_as == "int8" and tensor.ndim >= 2:
+        rows = tensor.flatten(1)
+        scale = rows.abs().amax(dim=1) / 127 if rows.shape[1] else rows.new_zeros(len(rows))
+        # A row of zeros keeps a zero scale: 0 / 1 on the way in, 0 * 0 on the way out.
+        codes = (rows / torch.where(scale > 0, scale, 1)[:, None]).round().clamp(-127, 127).to(torch.int8)
+        return {name: codes.reshape(tensor.shape), name + _SCALE: scale}
+    if stored_as == "float16":
+        half = tensor.half()
+        if not torch.isfinite(half).all():
+            raise WeightsError(f"{name} has values past 65504, the largest float16: store it as float32")
+        return {name: half.contiguous()}
+    if stored_as not in ("float32", "int8"):
+        raise WeightsError(f"'{stored_as}' is not a way to store weights; choose float32, float16 or int8")
+    return {name: tensor.clone().contiguous()}
+
+
+def _unpack(stored: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    scales = {name + _SCALE for name, tensor in stored.items() if tensor.dtype == torch.int8}
+    for name, tensor in stored.items():
+        if name in scales:
+            continue
+        if tensor.dtype != torch.int8:
+            state[name] = tensor.float() if tensor.is_floating_point() else tensor
+            continue
+        scale = stored.get(name + _SCALE)
+        if scale is None or scale.shape != tensor.shape[:1]:
+            raise WeightsError(f"{path} is damaged: {name} is int8 and lacks one scale per row")
+        state[name] = tensor.float() * scale.float().reshape(-1, *[1] * (tensor.ndim - 1))
+    return state
+
+
+def _check_fit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
+    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or unexpected:
+        raise WeightsError(f"{path} does not fit: missing {_names(missing)}; unexpected {_names(unexpected)}")
+    for name, tensor in found.items():
+        if tensor.shape != expected[name].shape:
+            shapes = f"{tuple(tensor.shape)}, the config asks for {tuple(expected[name].shape)}"
+            raise WeightsError(f"{path} does not fit: {name} has shape {shapes}")
+
+
+def _names(names: Iterable[str], shown: int = 8) -> str:
+    listed = list(names)
+    return (", ".join(listed[:shown]) + (f" and {len(listed) - shown} more" if len(listed) > shown else "")) or "none"
+
+
+def _assets(system: System) -> dict[str, str]:
+    assets = getattr(system, "assets", None)
+    return dict(assets()) if callable(assets) else {}
+
+
+def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for key in ("format", "system", "config", "assets"):
+        digest.update(f"{key}\0{metadata[key]}\0".encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from identity_system import IdentityConfig, IdentitySystem, PartConfig
+from safetensors.torch import load_file, save_file
+
+from soundsieve.errors import ConfigError, WeightsError
+from soundsieve.weights import checkpoint
+from soundsieve.weights.checkpoint import load_system, read_metadata, save_system
+
+
+@pytest.fixture
+def system() -> IdentitySystem:
+    torch.manual_seed(1)
+    config = IdentityConfig(segment_s=2.5, gain=0.25, presence=None, part=PartConfig(rows=7))
+    return IdentitySystem(config, assets={"tokenizer": '{"a": "ü\\n"}'})
+
+
+def test_a_file_rebuilds_its_system(system: IdentitySystem, tmp_path: Path) -> None:
+    save_system(tmp_path / "a.safetensors", system)
+    again = load_system(tmp_path / "a.safetensors")
+    assert isinstance(again, IdentitySystem)
+    assert again.config == system.config
+    assert again.assets() == system.assets()
+    assert not again.training
+    for name, tensor in system.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+        assert again.state_dict()[name].dtype == tensor.dtype
+
+
+def test_no_part_files_are_left(system: IdentitySystem, tmp_path: Path) -> None:
+    save_system(tmp_path / "new folder" / "a.safetensors", system)
+    assert [p.name for p in (tmp_path / "new folder").iterdir()] == ["a.safetensors"]
+
+
+def test_same_system_same_bytes(system: IdentitySystem, tmp_path: Path) -> None:
+    for name in "ab":
+        save_system(tmp_path / name, system, dtypes={"linear": "int8"})
+    assert read_metadata(tmp_path / "a") == read_metadata(tmp_path / "b")
+
+
+def test_float16_rounds_within_half_a_step(system: IdentitySystem, tmp_path: Path) -> None:
+    save_system(tmp_path / "a", system, dtypes={"": "float16"})
+    weight = load_system(tmp_path / "a").state_dict()["linear.weight"]
+    original = system.state_dict()["linear.weight"]
+    assert weight.dtype == torch.float32
+    # float16 has 11 significant bits, so rounding is off by at most 2^-11 of the value.
+    assert ((weight - original).abs() <= original.abs() * 2**-11 + 2**-25).all()
+    assert not torch.equal(weight, original)
+
+
+def test_int8_rounds_within_half_a_step_of_each_row(system: IdentitySystem, tmp_path: Path) -> None:
+    with torch.no_grad():
+        system.linear.weight[2] = 0
+        system.linear.weight[3] *= 1000
+    save_system(tmp_path / "a", system, dtypes={"linear": "int8"})
+    assert load_file(tmp_path / "a")["linear.weight"].dtype == torch.int8
+    again, original = load_system(tmp_path / "a").state_dict(), system.state_dict()
+    bound = original["linear.weight"].abs().amax(1, keepdim=True) / 254
+    assert ((again["linear.weight"] - original["linear.weight"]).abs() <= bound * 1.0001).all()
+    assert (again["linear.weight"][2] == 0).all()
+    assert torch.equal(again["linear.bias"], original["linear.bias"])  # vectors stay float32
+
+
+def test_the_longest_prefix_decides(system: IdentitySystem, tmp_path: Path) -> None:
+    save_system(tmp_path / "a", system, dtypes={"": "float16", "linear.weight": "int8"})
+    stored = load_file(tmp_path / "a")
+    assert stored["linear.weight"].dtype == torch.int8
+    assert stored["linear.bias"].dtype == torch.float16
+    assert stored["steps"].dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("value", "dtypes", "message"),
+    [
+        (float("nan"), {}, "gain has values that are not finite"),
+        (1e6, {"gain": "float16"}, "past 65504"),
+        (1.0, {"gain": "float8"}, "choose float32, float16 or int8"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused(
+    system: IdentitySystem, tmp_path: Path, value: float, dtypes: dict, message: str
+) -> None:
+    with torch.no_grad():
+        system.gain.fill_(value)
+    with pytest.raises(WeightsError, match=message):
+        save_system(tmp_path / "a", system, dtypes=dtypes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_write_leaves_the_old_file(
+    system: IdentitySystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.safetensors"
+    save_system(path, system)
+    before = path.read_bytes()
+
+    def full(tensors: object, temporary: Path, metadata: object) -> None:
+        Path(temporary).write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(WeightsError, match=r"cannot write .*no space left"):
+        save_system(path, system)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_missing_and_foreign_files(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no weights at"):
+        load_system(tmp_path / "none.safetensors")
+    with pytest.raises(WeightsError, match="no weights at"):
+        load_system(tmp_path)
+    (tmp_path / "text").write_text("hello, this is not a checkpoint at all")
+    with pytest.raises(WeightsError, match="damaged or not a safetensors file"):
+        load_system(tmp_path / "text")
+    (tmp_path / "empty").write_bytes(b"")
+    with pytest.raises(WeightsError, match="damaged or not a safetensors file"):
+        load_system(tmp_path / "empty")
+    save_file({"x": torch.zeros(2)}, tmp_path / "foreign")
+    with pytest.raises(WeightsError, match="was not written by soundsieve"):
+        load_system(tmp_path / "foreign")
+
+
+@pytest.mark.parametrize("keep", [4, 100, 0.5, -1])
+def test_a_truncated_file_is_one_line(system: IdentitySystem, tmp_path: Path, keep: float) -> None:
+    path = tmp_path / "a"
+    save_system(path, system)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep) if keep == 0.5 else int(keep)])
+    with pytest.raises(WeightsError, match="damaged") as caught:
+        load_system(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_changed_byte_is_noticed(system: IdentitySystem, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    save_system(path, system)
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match="damaged or was altered"):
+        load_system(path)
+
+
+def test_a_changed_config_is_noticed(system: IdentitySystem, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    save_system(path, system)
+    data = path.read_bytes()
+    assert data.count(b"2.5") == 1
+    path.write_bytes(data.replace(b"2.5", b"3.5"))
+    with pytest.raises(WeightsError, match="altered"):
+        load_system(path)
+
+
+def _rewrite(path: Path, tensors: dict[str, torch.Tensor], **changes: str) -> None:
+    """Write a file whose digest is right and whose content is not."""
+    metadata = {**read_metadata(path), **changes}
+    metadata["digest"] = checkpoint._digest(metadata, tensors)
+    save_file(tensors, path, metadata)
+
+
+def test_missing_and_unexpected_tensors_are_listed(system: IdentitySystem, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    save_system(path, system)
+    tensors = load_file(path)
+    tensors["extra"] = tensors.pop("linear.bias")
+    _rewrite(path, tensors)
+    with pytest.raises(WeightsError, match=re.escape("missing linear.bias; unexpected extra")):
+        load_system(path)
+
+
+def test_a_wrong_shape_is_named(system: IdentitySystem, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    save_system(path, system)
+    _rewrite(path, {**load_file(path), "linear.bias": torch.zeros(3)})
+    with pytest.raises(WeightsError, match=re.escape("linear.bias has shape (3,), the config asks for (7,)")):
+        load_system(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "soundsieve-99"}, "this version reads 'soundsieve-1'"),
+        ({"system": "sieve9000"}, "holds the system 'sieve9000'"),
+        ({"config": '{"colour": 3}'}, "unknown key 'colour'"),
+        ({"config": "{"}, "does not fit the system 'identity'"),
+        ({"assets": "{"}, "does not fit the system 'identity'"),
+    ],
+)
+def test_metadata_that_does_not_fit(
+    system: IdentitySystem, tmp_path: Path, changes: dict[str, str], message: str
+) -> None:
+    path = tmp_path / "a"
+    save_system(path, system)
+    _rewrite(path, load_file(path), **changes)
+    with pytest.raises(WeightsError, match=re.escape(message)):
+        load_system(path)
+
+
+def test_loading_does_not_move_the_random_state(system: IdentitySystem, tmp_path: Path) -> None:
+    save_system(tmp_path / "a", system)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    load_system(tmp_path / "a")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_unknown_device_is_not_replaced(system: IdentitySystem, tmp_path: Path) -> None:
+    save_system(tmp_path / "a", system)
+    for device in ("gramophone", "meta", "cuda:99"):
+        with pytest.raises(ConfigError, match=f"device '{device}' cannot be used"):
+            load_system(tmp_path / "a", device)
+
+
+def test_a_system_without_a_name_in_the_registry_is_not_saved(
+    system: IdentitySystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(checkpoint.SYSTEMS, "identity")
+    with pytest.raises(WeightsError, match="system 'identity' is not known"):
+        save_system(tmp_path / "a", system)
