@@ -19,6 +19,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from write_tables import speed_table
+
 LENGTHS_S = (10, 60)
 QUERY = "a dog barking"
 
@@ -81,26 +83,6 @@ def machine() -> dict[str, Any]:
     return {"cpu": cpu, "cores": os.cpu_count(), "memory_gib": round(memory_gib), "system": platform.system()}
 
 
-def table(result: dict[str, Any]) -> str:
-    lines = [
-        "| recording | load | first result | an answer, warm | real-time factor | peak memory |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in result["rows"]:
-        times = " | ".join(f"{row[name]:.2f} s" for name in ("load_s", "first_result_s", "warm_s"))
-        memory = f"{row['peak_rss_mib']:.0f} MiB"
-        lines.append(f"| {row['seconds']} s mono | {times} | {row['real_time_factor']:.4f} | {memory} |")
-    computer, versions = result["machine"], result["versions"]
-    lines += [
-        "",
-        f"Model `{result['model']}`, {result['threads']} threads of {computer['cpu']}, {computer['cores']} cores, "
-        f"{computer['memory_gib']} GiB, {computer['system']}, "
-        + ", ".join(f"{name} {number}" for name, number in versions.items())
-        + ".",
-    ]
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="starter", help="name or file of a model")
@@ -123,7 +105,7 @@ def main() -> None:
         "versions": versions,
         "rows": rows,
     }
-    print(table(result))
+    print(speed_table(result), end="")
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -36,8 +36,8 @@ ARROWS: dict[str, set[str]] = {
     "soundsieve": LIBRARY,  # __init__.py: the public names
     "losses": {"errors", "dsp"},
     "metrics": {"errors", "dsp"},
-    "training": LIBRARY | PURE | {"evaluation"},  # validation measures as the evaluation does
-    "evaluation": LIBRARY | PURE,
+    "training": LIBRARY | PURE | {"soundsieve", "evaluation"},  # validation measures as the evaluation does
+    "evaluation": LIBRARY | PURE | {"soundsieve"},
     "cli": LIBRARY | PURE | {"soundsieve", "training", "evaluation"},
 }
 LAZY = {"training", "evaluation"}  # cli may import these inside a function only: a plain install lacks what they need
@@ -80,9 +80,11 @@ def imports_of(tree: ast.AST, module: str) -> Iterator[Import]:
             for alias in node.names:
                 is_room = base == "soundsieve" and alias.name in ARROWS
                 yield Import(f"{base}.{alias.name}" if is_room else base, node.lineno, at_load)
-        inner = at_load and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        later = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or (
+            isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        )
         for child in ast.iter_child_nodes(node):
-            yield from walk(child, inner)
+            yield from walk(child, at_load and not later)
 
     return walk(tree, True)
 
@@ -151,6 +153,7 @@ def test_a_wrong_arrow_is_named(module: str, source: str, complaint: str) -> Non
     ("module", "source"),
     [
         ("soundsieve.cli.train", "def train():\n    from soundsieve.training.fit import fit"),
+        ("soundsieve.cli.train", "if TYPE_CHECKING:\n    from soundsieve.training.fit import Fit"),
         ("soundsieve.separator", "from soundsieve import audio\nfrom soundsieve.errors import SoundsieveError"),
         ("soundsieve.training.fit", "import lightning\nfrom soundsieve.losses import sdr_loss"),
         ("soundsieve.systems.sieve", "from .base import System\nfrom ..query import Query"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import as_file, files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,17 +44,20 @@ def demo(
     table = Table(title=f"A dog in the rain, separated by '{model}'", title_justify="left")
     for heading in ("query", "SDR of the mixture", "SDR of the answer", "file"):
         table.add_column(heading, justify="right" if heading.startswith("SDR") else "left", no_wrap=True)
-    audio.encode(output / "mixture.wav", mixture, sample_rate)
+    written = [audio.encode(output / "mixture.wav", mixture, sample_rate)]
     answers = {}
     for query, reference in references.items():
         answers[query] = separator.separate(mixture, query, sample_rate=sample_rate)
         path = output / f"{query.replace(' ', '-')}.wav"
-        audio.encode(path, answers[query].target, sample_rate)
+        written.append(audio.encode(path, answers[query].target, sample_rate))
         before, after = _sdr(mixture, reference), _sdr(answers[query].target, reference)
         table.add_row(query, f"{before:.1f} dB", f"{after:.1f} dB", str(path))
     console = Console()
     console.print(table)
     console.print(f"The mixture is {output / 'mixture.wav'}.", highlight=False)
+    for file in written:
+        if file.note:
+            console.print(f"{file.path}: {file.note}", highlight=False)
 
     first, answer = next(iter(answers.items()))
     panels = {"the mixture": mixture, f"asked for: {first}": answer.target, "everything else": answer.residual}
@@ -81,9 +85,7 @@ def _sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
 
 def _draw(path: Path, panels: dict[str, np.ndarray], sample_rate: int) -> str:
     """Draw the picture where matplotlib is installed; returns a sentence that says what happened."""
-    try:
-        import matplotlib  # noqa: F401
-    except ModuleNotFoundError:
+    if find_spec("matplotlib") is None:
         return "There is no picture, because matplotlib is not installed: pip install 'soundsieve[demo]'"
     from soundsieve.evaluation.pictures import save_figure, spectrogram_figure
 
