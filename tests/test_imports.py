@@ -47,7 +47,7 @@ OWNERS: dict[str, set[str]] = {
     "soundfile": {"audio"},
     "soxr": {"audio"},
     "lightning": {"training"},
-    "yaml": {"training"},
+    "yaml": {"training", "cli"},
     "torchmetrics": {"evaluation"},
     "scipy": {"training", "evaluation"},
     "matplotlib": {"training", "evaluation"},
