@@ -1,0 +1,63 @@
+"""From a recipe to its task: which class, which clips, which config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from soundsieve.errors import ConfigError
+from soundsieve.evaluation.pairs import read_clips
+from soundsieve.training.recipe import Recipe, build_config
+from soundsieve.training.store import ClipStore, Progress
+from soundsieve.training.tasks.base import Task
+from soundsieve.weights.config import from_dict
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run learns from.
+
+    Attributes:
+        clips: CSV of clips (path, label, caption, group, split), paths relative to its folder; None where a task
+            needs no sound.
+        cache: folder for decoded clips; None for the usual one.
+        progress: told how far preparations are.
+    """
+
+    clips: Path | None = None
+    cache: Path | None = None
+    progress: Progress | None = None
+
+    def store(self, split: str, sample_rate: int) -> ClipStore:
+        """The decoded clips of one split."""
+        if self.clips is None:
+            raise ConfigError("this recipe trains on sound: name a list of clips with --data clips.csv")
+        clips = read_clips(self.clips, split=split)
+        return ClipStore(
+            self.clips.parent, clips, sample_rate=sample_rate, cache=self.cache, progress=self.progress
+        )
+
+
+def build_task(recipe: Recipe, data: Data) -> Task:
+    """The task that a recipe names.
+
+    Raises:
+        ConfigError: an unknown task, or settings that do not fit it.
+    """
+    makers = {"sieve": _sieve}
+    if recipe.task not in makers:
+        raise ConfigError(f"task '{recipe.task}' is not known; known: {', '.join(sorted(makers))}")
+    return makers[recipe.task](recipe, data)
+
+
+def _sieve(recipe: Recipe, data: Data) -> Task:
+    from soundsieve.systems.sieve import SieveConfig
+    from soundsieve.training.tasks.sieve import SieveTask, SieveTaskConfig
+
+    model = build_config(SieveConfig, recipe.model)
+    options = from_dict(SieveTaskConfig, recipe.options, where="options")
+    train, validation = (data.store(split, model.sample_rate) for split in ("train", "validation"))
+    return SieveTask(model, options, train, validation, seed=recipe.seed)

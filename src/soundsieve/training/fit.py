@@ -1,0 +1,250 @@
+"""The training loop: Lightning around a `Task`.
+
+A run is a folder: ``last.ckpt`` (everything a resumed run needs), ``last.safetensors`` and ``best.safetensors`` (the
+product, averaged weights), ``log.csv`` (a row a validation) and ``curve.png``. A step depends on (seed, step) and the
+state alone: its batch and its random numbers are drawn from both, so a run that was stopped and resumed takes the same
+next step as one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import logging
+import math
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from soundsieve.errors import ConfigError
+from soundsieve.files import replacing
+from soundsieve.training.recipe import Recipe
+from soundsieve.training.tasks.base import Batch, Task
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a run ended: its folder, the last step taken, and the best validation."""
+
+    folder: Path
+    step: int
+    best: dict[str, float]
+
+
+class _Steps(IterableDataset[Batch]):
+    """Batches from a step on; several workers take turns, so the order is that of one."""
+
+    def __init__(self, task: Task, start: int, stop: int) -> None:
+        self.task, self.start, self.stop = task, start, stop
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        for step in range(self.start + offset, self.stop, stride):
+            yield self.task.batch(step)
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+class _Loop(lightning.LightningModule):
+    """The task's module, its averaged copy, and one optimiser step."""
+
+    def __init__(self, task: Task, recipe: Recipe, workers: int) -> None:
+        super().__init__()
+        self.task, self.recipe, self.workers = task, recipe, workers
+        self.module = task.module
+        self.average = copy.deepcopy(task.module).eval().requires_grad_(False) if recipe.ema_decay else task.module
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        steps = _Steps(self.task, self.global_step, self.recipe.max_steps)
+        extra: dict[str, Any] = {"prefetch_factor": 4} if self.workers else {}
+        return DataLoader(steps, batch_size=None, num_workers=self.workers, worker_init_fn=_one_thread, **extra)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step)
+        self.parts = self.task.loss(self.module, batch, self.global_step)
+        return self.parts["loss"]
+
+    def configure_optimizers(self) -> Any:
+        recipe = self.recipe
+        trained = [p for p in self.module.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas)
+
+        def factor(step: int) -> float:
+            warm = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
+            cosine = 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / recipe.max_steps))
+            return warm * (recipe.final_learning_rate + (1 - recipe.final_learning_rate) * cosine)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        if not self.recipe.ema_decay:
+            return
+        decay = min(self.recipe.ema_decay, (1 + self.global_step) / (10 + self.global_step))
+        new = self.module.state_dict()
+        for name, old in self.average.state_dict().items():
+            if old.is_floating_point():
+                old.lerp_(new[name], 1 - decay)
+            else:
+                old.copy_(new[name])
+
+
+class _Keeper(Callback):
+    """Validates, logs, keeps checkpoints, and says how far things are."""
+
+    def __init__(self, folder: Path, recipe: Recipe, per_step: int) -> None:
+        self.folder, self.recipe, self.per_step = folder, recipe, per_step
+        self.best: dict[str, float] = {}
+        self.rows: list[dict[str, float]] = []
+        self._sums: dict[str, float] = {}
+        self._count, self._since, self._spoken = 0, time.monotonic(), 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "rows": self.rows, "sums": self._sums, "count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self.rows, self._sums, self._count = state["best"], state["rows"], state["sums"], state["count"]
+
+    def on_train_start(self, trainer: lightning.Trainer, loop: Any) -> None:
+        self._since = time.monotonic()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, loop: Any, *_: Any) -> None:
+        loop.update_average()
+        for name, value in loop.parts.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(value.detach())
+        self._count += 1
+        step = trainer.global_step
+        self._say(step)
+        if step % self.recipe.validate_every == 0 or step == self.recipe.max_steps:
+            self._validate(trainer, loop, step)
+
+    def _say(self, step: int) -> None:
+        now = time.monotonic()
+        if not sys.stderr.isatty() or now - self._spoken < 1:
+            return
+        self._spoken = now
+        rate = self._count / max(1e-9, now - self._since)
+        left = (self.recipe.max_steps - step) / max(rate, 1e-9)
+        loss = self._sums["loss"] / self._count
+        text = f"\rstep {step}/{self.recipe.max_steps}  loss {loss:.3f}  {rate * self.per_step:.1f} examples/s"
+        print(f"{text}  {left / 60:.0f} min left ", end="", file=sys.stderr, flush=True)
+
+    def _validate(self, trainer: lightning.Trainer, loop: Any, step: int) -> None:
+        elapsed = time.monotonic() - self._since
+        row = {"step": float(step), "examples_per_s": self._count * self.per_step / max(elapsed, 1e-9)}
+        row |= {name: value / self._count for name, value in self._sums.items()}
+        loop.average.eval()
+        row |= {f"validation_{k}": v for k, v in loop.task.validate(loop.average).items()}
+        if not loop.recipe.ema_decay:
+            loop.module.train()
+        self.rows.append(row)
+        self._sums, self._count = {}, 0
+        loop.task.save(self.folder / "last.safetensors", loop.average)
+        if row["validation_score"] > self.best.get("validation_score", -math.inf):
+            self.best = row
+            loop.task.save(self.folder / "best.safetensors", loop.average)
+        with replacing(self.folder / "last.ckpt") as temporary:
+            trainer.save_checkpoint(temporary)
+        self._write_log()
+        if sys.stderr.isatty():
+            shown = "  ".join(f"{k.removeprefix('validation_')} {v:.2f}" for k, v in row.items() if "validation" in k)
+            print(f"\rstep {step}: {shown}" + " " * 30, file=sys.stderr)
+        self._since = time.monotonic()
+
+    def _write_log(self) -> None:
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        with replacing(self.folder / "log.csv") as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows([{k: round(v, 5) for k, v in row.items()} for row in self.rows])
+        draw_curve(self.rows, self.folder / "curve.png")
+
+
+def draw_curve(rows: list[dict[str, float]], path: Path) -> None:
+    """A picture of a run: the parts of its loss and its validation measures against steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    loss_axes, score_axes = figure.subplots(1, 2)
+    steps = [row["step"] for row in rows]
+    for name in dict.fromkeys(name for row in rows for name in row):
+        if name in ("step", "examples_per_s"):
+            continue
+        axes = score_axes if name.startswith("validation_") else loss_axes
+        axes.plot(steps, [row.get(name, math.nan) for row in rows], marker=".", label=name.removeprefix("validation_"))
+    for axes, title in ((loss_axes, "training loss and its parts"), (score_axes, "validation")):
+        axes.set(title=title, xlabel="step")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100, format="png")
+
+
+def fit(
+    task: Task, recipe: Recipe, folder: Path, *, resume: Path | None = None, device: str = "cpu", devices: int = 1,
+    workers: int = 1, examples_per_step: int = 1, stop_after: int | None = None,
+) -> FitResult:  # fmt: skip
+    """Run a recipe's task.
+
+    Args:
+        task: what is trained.
+        recipe: the loop's settings.
+        folder: where the run is kept.
+        resume: a ``last.ckpt`` to go on from.
+        device: ``cpu`` or ``cuda``.
+        devices: how many of them.
+        workers: processes that make batches; 0 makes them in between.
+        examples_per_step: for the log's examples per second.
+        stop_after: leave off after this many steps of the recipe's ``max_steps`` (its schedule stays).
+
+    Raises:
+        ConfigError: the checkpoint to resume from is missing or of another recipe, or the device cannot be had.
+    """
+    if resume is not None and not resume.is_file():
+        raise ConfigError(f"no checkpoint at {resume}: leave --resume out to start anew")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("no CUDA device on this machine; use --device cpu")
+    folder.mkdir(parents=True, exist_ok=True)
+    keeper, loop = _Keeper(folder, recipe, examples_per_step), _Loop(task, recipe, workers)
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # Lightning's advice on data loaders and loggers is meant for others; every other warning is shown.
+        warnings.filterwarnings("ignore", module="lightning.*")
+        warnings.filterwarnings("ignore", message=".*(isinstance\\(treespec|LeafSpec|lr_scheduler.step).*")
+        trainer = lightning.Trainer(
+            max_steps=min(recipe.max_steps, stop_after or recipe.max_steps),
+            accelerator="gpu" if device == "cuda" else "cpu", devices=devices,
+            precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+            gradient_clip_val=recipe.gradient_clip or None, callbacks=[keeper], logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            default_root_dir=folder, num_sanity_val_steps=0,
+        )  # fmt: skip
+        try:
+            trainer.fit(loop, ckpt_path=resume, weights_only=True if resume else None)
+        except (RuntimeError, KeyError) as error:
+            if resume is None:
+                raise
+            raise ConfigError(f"{resume} does not fit this recipe: {' '.join(str(error).split())[:200]}") from error
+    if trainer.global_step % recipe.validate_every and trainer.global_step < recipe.max_steps:
+        with replacing(folder / "last.ckpt") as temporary:
+            trainer.save_checkpoint(temporary)
+    return FitResult(folder, trainer.global_step, keeper.best)

@@ -1,0 +1,97 @@
+"""Recipes: one YAML file states one training run, and nothing in it is left to guess.
+
+Unknown keys are errors. ``task`` names what is trained; ``model`` and ``options`` are read by that task's own config
+classes; everything else is the loop's and documented in `Recipe`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from soundsieve.errors import ConfigError
+from soundsieve.weights.config import from_dict
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run."""
+
+    task: str
+    """What is trained: sieve, distill, clap or clapsep."""
+    max_steps: int
+    """Optimiser steps; the learning rate falls to zero over them."""
+    seed: int = 0
+    """Of everything random."""
+    model: dict[str, Any] = field(default_factory=dict)
+    """The network's shape: ``preset`` names one, further keys change it."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The task's own settings."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW."""
+    final_learning_rate: float = 0.0
+    """Where the cosine ends, as a share of the peak."""
+    weight_decay: float = 0.05
+    """On matrices; biases, norms and scalars have none."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """AdamW's averages."""
+    warmup_steps: int = 200
+    """Steps of linear warm-up."""
+    gradient_clip: float = 2.0
+    """Largest norm of the gradient."""
+    ema_decay: float = 0.999
+    """Of the running average of the weights, which is what is judged and shipped; 0 for none."""
+    precision: Literal["32", "bf16"] = "32"
+    """bf16 runs matrix products and convolutions in bfloat16 where that is faster."""
+    validate_every: int = 500
+    """Steps between validations; also between checkpoints."""
+
+    def __post_init__(self) -> None:
+        if self.max_steps < 1 or self.validate_every < 1:
+            raise ConfigError("max_steps and validate_every must be at least 1")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"ema_decay lies between 0 and 1, got {self.ema_decay}")
+
+
+def read_recipe(path: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe; ``changes`` replaces values by dotted name, such as ``{"options.batch_size": 8}``.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is not known.
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the recipe {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} is not a recipe: it holds no table of settings")
+    for name, value in (changes or {}).items():
+        *parents, last = name.split(".")
+        table = data
+        for parent in parents:
+            table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"{name}: {parent} is a value, not a table")
+        table[last] = value
+    return from_dict(Recipe, data)
+
+
+def build_config(cls: type[Any], table: Mapping[str, Any], *, where: str = "model") -> Any:
+    """A config from a recipe's table: the preset it names, changed by its other keys."""
+    from soundsieve.weights.config import to_dict
+
+    table = dict(table)
+    preset = table.pop("preset", None)
+    if preset is None:
+        return from_dict(cls, table, where=where)
+    maker = getattr(cls, str(preset), None)
+    if not callable(maker) or str(preset).startswith(("_", "from_")):
+        known = [name for name in ("debug", "small", "base") if hasattr(cls, name)]
+        raise ConfigError(f"{where}.preset: '{preset}' is not known; known: {', '.join(known)}")
+    return from_dict(cls, {**to_dict(maker()), **table}, where=where)

@@ -1,0 +1,36 @@
+"""What the training loop asks of a task: a model, its batches, its loss, and what to report.
+
+The loop knows nothing of sound; the model knows nothing of losses.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from torch import Tensor, nn
+
+Batch: TypeAlias = dict[str, Tensor]
+
+
+class Task(Protocol):
+    """One objective over one model."""
+
+    module: nn.Module
+    """What is optimised, averaged, checkpointed."""
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step: a function of (seed, step) alone, so that a resumed run sees what the first would have."""
+        ...
+
+    def loss(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        """``loss`` is minimised; whatever else is there is logged."""
+        ...
+
+    def validate(self, module: nn.Module) -> dict[str, float]:
+        """Measures on the validation split; ``score`` is maximised and chooses the best checkpoint."""
+        ...
+
+    def save(self, path: Path, module: nn.Module) -> None:
+        """Write the product's weights file."""
+        ...

@@ -1,0 +1,320 @@
+"""Train a Sieve on sums of band energies.
+
+For each mixture both of its first two sounds are asked for, and one that is not in it. The loss adds up
+
+    snr       -SNR / 4 in dB, from energies: sum(S) / sum((1 - m)^2 S + m^2 N), m the mask, S the target, N the rest
+    cell      cross-entropy of a cell's key against one sentence of every label; soft targets are the shares that the
+              sources hold of the cell's energy; cells weighted by energy^0.35
+    frame     the same for the 80 ms frames, and for the whole clip ("clip")
+    example   the vector of a lone clip against the text vectors of all labels, by cosine and cross-entropy, so that
+              an example clip can stand in for words
+    presence  binary cross-entropy of "is it there?"; its gradient reaches the presence output alone
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from soundsieve.encoders.text import SentenceEncoder
+from soundsieve.errors import ConfigError
+from soundsieve.evaluation.pairs import Clip, make_pairs
+from soundsieve.evaluation.run import quick_score
+from soundsieve.systems.sieve import Scene, Sieve, SieveConfig
+from soundsieve.training.energies import EnergyBank, EnergyConfig
+from soundsieve.training.store import ClipStore
+from soundsieve.training.tasks.base import Batch
+from soundsieve.weights.checkpoint import load_system, save_system
+
+QUERIES = 3
+"""Of each mixture: its first sound, its second, and one that is not there."""
+
+
+@dataclass(frozen=True)
+class SieveTaskConfig:
+    """What a Sieve is trained on and for."""
+
+    batch_size: int = 32
+    """Mixtures a step."""
+    examples: int = 12
+    """Lone clips a step, used as example queries."""
+    exclusion: float = 0.5
+    """Share of queries that also name the other sound to suppress."""
+    exclusion_only: float = 0.15
+    """Share of queries, in mixtures of two, that name nothing but the other sound."""
+    example_query: float = 0.35
+    """Share of queries (where an example is at hand) asked by the example instead of by words."""
+    blended_query: float = 0.16
+    """Share of queries asked by both, a ~ U(0, 1)."""
+    text_noise: float = 0.15
+    """Length of the random vector added to half of the (unit) text vectors."""
+    cells: int = 800
+    """Random cells a mixture in the cell loss."""
+    weights: dict[str, float] = field(
+        default_factory=lambda: {"snr": 1.0, "cell": 0.5, "frame": 0.15, "clip": 0.3, "example": 0.3, "presence": 0.5}
+    )
+    """Of the parts of the loss."""
+    validation_pairs: int = 100
+    """Mixtures of the validation split that a checkpoint is judged by."""
+    mixtures: EnergyConfig = field(default_factory=EnergyConfig)
+    """How mixtures are made."""
+    sentences: tuple[str, ...] = ()
+    """CSV files (label, and caption or text) with sentences for the labels."""
+    text_tower: str | None = None
+    """Weights of the trained text tower (a file of the text recipe); None for an untrained one."""
+    init: str | None = None
+    """Weights of a Sieve to go on from; its text tower is kept unless ``text_tower`` names another."""
+
+
+def read_sentences(paths: Sequence[str | Path], clips: Sequence[Clip]) -> dict[str, list[str]]:
+    """All wordings of each clip label: the label, its clips' captions, and the rows of CSV files."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for clip in clips:
+        found[clip.label].update({clip.label: None, clip.caption: None})
+    for path in paths:
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        except OSError as error:
+            raise ConfigError(f"cannot read the sentences of {path}: {error.strerror}") from error
+        for row in rows:
+            text = row.get("text") or row.get("caption")
+            if not row.get("label") or not text:
+                raise ConfigError(f"{path} needs the columns label and text (or caption) in every row")
+            if row["label"] in found:
+                found[row["label"]][text] = None
+    return {label: list(texts) for label, texts in sorted(found.items())}
+
+
+class SieveTask:
+    """A `Task` over a Sieve.
+
+    Args:
+        model: the Sieve's shape.
+        config: see `SieveTaskConfig`.
+        train: decoded clips to train on.
+        validation: decoded clips to judge by.
+        seed: of everything drawn.
+    """
+
+    def __init__(
+        self, model: SieveConfig, config: SieveTaskConfig, train: ClipStore, validation: ClipStore, *, seed: int
+    ) -> None:
+        self.config, self.seed, self.validation = config, seed, validation
+        self.module: nn.Module = self._build(model)
+        assert isinstance(self.module, Sieve)
+        self.bank = EnergyBank(train, self.module, config.mixtures)
+
+        wordings = read_sentences(config.sentences, train.clips)
+        self.labels = list(wordings)
+        texts = [text for label in self.labels for text in wordings[label]]
+        counts = [len(wordings[label]) for label in self.labels]
+        self._first = np.concatenate([[0], np.cumsum(counts)])  # sentences of label l: first[l] .. first[l + 1]
+        self.vectors = torch.cat([self.module.text.encode(texts[i : i + 256]) for i in range(0, len(texts), 256)])
+
+        index = {label: i for i, label in enumerate(self.labels)}
+        self._label = np.array([index[clip.label] for clip in train.clips])
+        self._groups = [clip.group for clip in train.clips]
+        self._clips = [np.flatnonzero(self._label == i) for i in range(len(self.labels))]
+        power = np.array([len(clips) for clips in self._clips], float) ** config.mixtures.label_power
+        self._probability = power / power.sum()
+        pairs = make_pairs(validation.clips, validation.sounds, n=config.validation_pairs, seed=seed)
+        self._pairs = pairs
+
+    def _build(self, model: SieveConfig) -> Sieve:
+        start = load_system(self.config.init) if self.config.init else None
+        if start is not None and not isinstance(start, Sieve):
+            raise ConfigError(f"{self.config.init} holds a {start.name}, not a sieve")
+        tower = SentenceEncoder.load(self.config.text_tower) if self.config.text_tower else start and start.text
+        if tower is not None:
+            model = replace(model, text=tower.config)
+        torch.manual_seed(self.seed)
+        sieve = Sieve(model, assets=tower.assets() if tower is not None else None)
+        if tower is not None:
+            sieve.text.load_state_dict(tower.state_dict())
+        if start is not None:
+            sieve.analysis.load_state_dict(start.analysis.state_dict())
+            sieve.reader.load_state_dict(start.reader.state_dict())
+        sieve.text.requires_grad_(False)
+        return sieve.to(memory_format=torch.channels_last)
+
+    def _sentence(self, label: int, rng: np.random.Generator) -> int:
+        return int(rng.integers(self._first[label], self._first[label + 1]))
+
+    def _example(self, clip: int, rng: np.random.Generator) -> int:
+        """Another clip of the same label: from another recording where there is one."""
+        same = self._clips[self._label[clip]]
+        others = [i for i in same if self._groups[i] != self._groups[clip]] or [i for i in same if i != clip]
+        return int(rng.choice(others)) if others else clip
+
+    def batch(self, step: int) -> Batch:
+        """Mixtures, their sources, lone example clips, and what is asked."""
+        config, rng = self.config, np.random.default_rng([self.seed, step])
+        size, frames, bands = config.batch_size, self.bank.frames, self.bank.bands
+        energies = np.empty((size + config.examples, frames, bands), np.float32)
+        sources = np.zeros((size, 3, frames, bands), np.float32)
+        labels = np.full((size, 3), -1)
+        clips = np.full((size, 3), -1)
+        for b in range(size):
+            count = 3 if rng.random() < config.mixtures.three_sources else 2
+            chosen = rng.choice(len(self.labels), count, replace=False, p=self._probability)
+            clips[b, :count] = [rng.choice(self._clips[label]) for label in chosen]
+            labels[b, :count] = chosen
+            energies[b], sources[b, :count] = self.bank.mixture(clips[b, :count], rng)
+        # Lone clips: examples for one of the two asked sounds of some of the mixtures.
+        asked = rng.permutation(size)[: config.examples]
+        sides = rng.integers(0, 2, config.examples)
+        example_labels = np.empty(config.examples, int)
+        example_of = np.full((size, 2), -1)
+        for e in range(config.examples):
+            b, side = int(asked[e % size]), int(sides[e])
+            example = self._example(int(clips[b, side]), rng)
+            energies[size + e], _ = self.bank.mixture([example], rng)
+            example_labels[e], example_of[b, side] = self._label[example], e
+
+        text = np.zeros((size, QUERIES, 2, 2), int)  # two sentences a side, averaged
+        text_weight = np.zeros((size, QUERIES, 2), np.float32)
+        example = np.zeros((size, QUERIES, 2), int)
+        example_weight = np.zeros((size, QUERIES, 2), np.float32)
+
+        def ask(b: int, query: int, side: int, label: int, clip: int) -> None:
+            text[b, query, side] = self._sentence(label, rng)
+            if rng.random() < 0.3:
+                text[b, query, side, 1] = self._sentence(label, rng)
+            draw, a = rng.random(), 0.0
+            if clip >= 0 and draw < config.example_query:
+                a = 1.0
+            elif clip >= 0 and draw < config.example_query + config.blended_query:
+                a = rng.random()
+            text_weight[b, query, side], example[b, query, side], example_weight[b, query, side] = 1 - a, clip, a
+
+        for b in range(size):
+            for query in (0, 1):
+                other = 1 - query
+                alone = labels[b, 2] < 0 and rng.random() < config.exclusion_only
+                if not alone:
+                    ask(b, query, 0, labels[b, query], example_of[b, query])
+                if alone or rng.random() < config.exclusion:
+                    ask(b, query, 1, labels[b, other], example_of[b, other])
+            absent = int(rng.choice(len(self.labels), p=self._probability))
+            foreign = int(rng.integers(config.examples)) if config.examples and rng.random() < 0.5 else -1
+            if foreign >= 0:
+                absent = int(example_labels[foreign])
+            while absent in labels[b]:
+                absent, foreign = int(rng.integers(len(self.labels))), -1
+            ask(b, 2, 0, absent, foreign)
+            if rng.random() < 0.3:
+                ask(b, 2, 1, labels[b, 0], -1)
+        classes = np.array([self._sentence(label, rng) for label in range(len(self.labels))])
+        batch = {
+            "energies": energies.transpose(0, 2, 1), "sources": sources.transpose(0, 1, 3, 2), "labels": labels,
+            "example_labels": example_labels, "text": text, "text_weight": text_weight, "example": example,
+            "example_weight": example_weight, "classes": classes,
+        }  # fmt: skip
+        return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in batch.items()}
+
+    def loss(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        """The parts described in this module, and their weighted sum as ``loss``."""
+        assert isinstance(module, Sieve)
+        size = len(batch["sources"])
+        self.vectors = self.vectors.to(batch["energies"].device)
+        scene = module.analysis(batch["energies"])
+        positive, negative = self._conditions(batch, scene.clip_vector[size:]).unbind(2)
+        mixtures = Scene(*(getattr(scene, name)[:size] for name in scene.__dataclass_fields__))
+        logits, presence = module.reader(mixtures, positive, negative)
+        parts = {"snr": self._snr(logits, batch)}
+        parts |= self._matching(module, scene, batch)
+        present = torch.zeros_like(presence)
+        present[:, :2] = 1.0
+        words = positive.abs().amax(2) > 0  # "everything but x" cannot be absent
+        each = F.binary_cross_entropy_with_logits(presence, present, reduction="none")
+        each = each * words * presence.new_tensor([0.5, 0.5, 1.0])
+        parts["presence"] = each.sum() / words.sum().clamp_min(1)
+        loss = torch.stack([self.config.weights[name] * part for name, part in parts.items()]).sum()
+        return {"loss": loss, **parts}
+
+    def _conditions(self, batch: Batch, clip_vectors: Tensor) -> Tensor:
+        """What is asked as vectors, shape ``(B, Q, 2, D)``: words, example clips, or both; zeros where nothing."""
+        text = F.normalize(self.vectors[batch["text"]].sum(3), dim=3)
+        noise = F.normalize(torch.randn_like(text), dim=3) * torch.rand_like(text[..., :1]).round()
+        text = F.normalize(text + self.config.text_noise * noise, dim=3)
+        vectors = text * batch["text_weight"][..., None]
+        if len(clip_vectors):
+            index = batch["example"].clamp_min(0)
+            vectors = vectors + clip_vectors[index] * batch["example_weight"][..., None]
+        asked = (batch["text_weight"] + batch["example_weight"] > 0)[..., None]
+        return F.normalize(vectors, dim=3) * asked
+
+    def _snr(self, logits: Tensor, batch: Batch) -> Tensor:
+        mask = torch.sigmoid(logits[:, :2])
+        target = batch["sources"][:, :2]
+        rest = (batch["energies"][: len(target), None] - target).clamp_min(0)
+        error = ((1 - mask).square() * target + mask.square() * rest).sum((2, 3))
+        snr_db = 10 * torch.log10(target.sum((2, 3)) / error.clamp_min(1e-9))
+        return -snr_db.mean() / 4
+
+    def _matching(self, module: Sieve, scene: Scene, batch: Batch) -> dict[str, Tensor]:
+        """Cells, frames and clips against one sentence of every label."""
+        size, scale = len(batch["sources"]), module.reader.log_scale.exp()
+        vectors = self.vectors[batch["classes"]]
+        keys = module.reader.key(vectors)
+        lone = batch["energies"][size:, None]
+        sources = torch.cat([batch["sources"], F.pad(lone, (0, 0, 0, 0, 0, 2))])
+        labels = torch.cat([batch["labels"], F.pad(batch["example_labels"][:, None], (0, 2), value=-1)])
+        column = labels.clamp_min(0)
+
+        cells = F.avg_pool2d(sources, 2).flatten(2)  # (B, 3, M)
+        picked = torch.randint(cells.shape[2], (len(cells), self.config.cells), device=cells.device)
+        cells = cells.gather(2, picked[:, None].expand(-1, 3, -1))
+        cell_keys = scene.cell_keys.flatten(2).gather(2, picked[:, None].expand(-1, scene.cell_keys.shape[1], -1))
+        frames = F.avg_pool2d(sources.sum(2), (1, 4))
+        parts = {
+            "cell": _soft_cross_entropy(scale[0] * keys @ cell_keys, column, cells),
+            "frame": _soft_cross_entropy(scale[1] * keys @ scene.frame_keys, column, frames),
+            "clip": _soft_cross_entropy(scale[2] * keys @ scene.clip_key[..., None], column, frames.sum(2, keepdim=True)),
+        }
+        if len(lone):
+            cosine = scene.clip_vector[size:] @ vectors.T
+            right = batch["example_labels"]
+            near = cosine.gather(1, right[:, None]).mean()
+            parts["example"] = F.cross_entropy(15.0 * cosine, right) + 1 - near
+        return parts
+
+    @torch.no_grad()
+    def validate(self, module: nn.Module) -> dict[str, float]:
+        """SDR improvement by text, by text with exclusion, and selectivity on mixtures of the validation split."""
+        assert isinstance(module, Sieve)
+        scores = quick_score(module, self.validation.sounds, self._pairs, self.validation.clips)
+        # One number: what text alone gains, what exclusion adds, and never answering with the wrong sound.
+        scores["score"] = 0.5 * (scores["sdri_text"] + scores["sdri_both"]) + 5.0 * scores["selectivity"]
+        return scores
+
+    def save(self, path: Path, module: nn.Module) -> None:
+        """The embedded form: the network in float16, the text tower in int8."""
+        assert isinstance(module, Sieve)
+        save_system(path, module, dtypes={"": "float16", "text.": "int8"})
+
+
+def _soft_cross_entropy(logits: Tensor, column: Tensor, energy: Tensor) -> Tensor:
+    """Cross-entropy with soft targets.
+
+    Args:
+        logits: of every label in every place, shape ``(B, L, M)``.
+        column: label of each source, shape ``(B, 3)``.
+        energy: of each source in each place, shape ``(B, 3, M)``; its shares are the targets, and its sum to the power
+            of 0.35 the weight of the place.
+    """
+    total = energy.sum(1)
+    share = energy / total.clamp_min(1e-12)[:, None]
+    log_p = logits.float().log_softmax(1).gather(1, column[..., None].expand(-1, -1, logits.shape[2]))
+    weight = total.pow(0.35)
+    weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-12)
+    return -((share * log_p).sum(1) * weight).sum(1).mean()
