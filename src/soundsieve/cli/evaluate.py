@@ -1,0 +1,145 @@
+"""``soundsieve evaluate``: measure a model on the project's own test mixtures."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from soundsieve.errors import ConfigError
+
+if TYPE_CHECKING:
+    from soundsieve.evaluation.run import Row
+
+
+def evaluate(
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Name or file of a model; see `soundsieve models`.")
+    ] = "starter",
+    clips: Annotated[Path, typer.Option(help="List of clips (CSV); paths in it start at its folder.")] = Path(
+        "benchmarks/clips/clips.csv"
+    ),
+    pairs: Annotated[Path, typer.Option(help="List of the mixtures (CSV).")] = Path("benchmarks/pairs.csv"),
+    paraphrases: Annotated[Path, typer.Option(help="Other words for each label (CSV).")] = Path(
+        "benchmarks/paraphrases.csv"
+    ),
+    conditions: Annotated[
+        str, typer.Option(help="Ways to ask, separated by commas, such as text,absent; all by default.")
+    ] = "",
+    examples_from: Annotated[
+        Path | None, typer.Option(help="A further list of clips, of any split, to draw example clips from.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Measure the first mixtures only.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Summary (JSON); the rows (.jsonl) and tables (.md) go beside."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")] = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default what torch chooses.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Mixtures separated at once.")] = 8,
+    make_pairs: Annotated[
+        bool,
+        typer.Option("--make-pairs", help="Draw the list of mixtures anew from the test clips, write it, and stop."),
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of what is drawn: paraphrases, and the list with --make-pairs.")] = 0,
+) -> None:
+    """Measure a model: SDR improvement with 95% intervals for every way to ask, and what it answers in vain.
+
+    Two test clips of different labels are mixed at 0 dB, 5 s each time, and both are asked for: by caption, with the
+    other excluded, by other words, by example clips, and so on. Needs the lists in the project's benchmarks folder.
+    """
+    from soundsieve.evaluation import pairs as lists
+
+    sounds = lists.decoded(clips.parent)
+    if make_pairs:
+        drawn = lists.make_pairs(lists.read_clips(clips, split="test"), sounds, n=limit, seed=seed)
+        lists.write_pairs(pairs, drawn)
+        print(f"wrote {len(drawn)} mixtures to {pairs}")
+        return
+    if output is not None and output.suffix != ".json":
+        raise ConfigError(f"the summary is JSON: give -o a name that ends in .json, not '{output.name}'")
+
+    import torch
+
+    from soundsieve.evaluation import report, run
+    from soundsieve.separator import load
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    by_path = {clip.path: clip for clip in lists.read_clips(clips)}
+    chosen = lists.read_pairs(pairs, by_path)[:limit]
+    separator = load(model, device)
+    system = separator.system
+    questions = run.plan(
+        chosen,
+        by_path,
+        conditions=[name.strip() for name in conditions.split(",")] if conditions else None,
+        queries=system.queries,
+        folder=clips.parent,
+        paraphrases=lists.read_paraphrases(paraphrases) if paraphrases.exists() else None,
+        any_split=lists.read_clips(examples_from) if examples_from else (),
+        any_folder=examples_from.parent if examples_from else ".",
+        seed=seed,
+    )
+    if not questions:
+        raise ConfigError(f"nothing can be asked: '{model}' understands {', '.join(sorted(system.queries))}")
+
+    started = time.perf_counter()
+    rows: list[Row] = []
+    total = len(questions) + 2 * len(run.BASELINES) * len(chosen)
+    answers = run.evaluate(system, chosen, questions, sounds, batch_size=batch_size)
+    measured = _progress(chain(run.baselines(chosen, by_path, sounds), answers), total)
+    if output is None:
+        rows.extend(measured)
+    else:
+        with run.json_lines(output.with_suffix(".jsonl")) as file:
+            for row in measured:
+                run.write_row(file, row)
+                rows.append(row)
+    summary = report.summarise(rows, presence_threshold=separator.presence_threshold)
+    summary["run"] = {
+        "model": model,
+        "weights_sha256": _weights_sha256(model),
+        "command": shlex.join(["soundsieve", *sys.argv[1:]]),
+        "pairs": len(chosen),
+        "pairs_sha256": report.sha256(pairs),
+        "seconds": round(time.perf_counter() - started, 1),
+        "environment": report.environment(),
+    }
+    if output is not None:
+        report.write_summary(output, summary)
+        report.write_markdown(output.with_suffix(".md"), summary)
+    print(report.condition_table(summary))
+    print(report.absent_table(summary), end="")
+
+
+def _progress(rows: Iterable[Row], total: int) -> Iterator[Row]:
+    """Pass rows on; a run of more than two seconds says on stderr how far it is."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    started = time.perf_counter()
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("measuring", total=total, visible=False)
+        for row in rows:
+            progress.update(task, advance=1, visible=time.perf_counter() - started > 2)
+            yield row
+
+
+def _weights_sha256(model: str) -> str:
+    """Of the file that a model was loaded from; empty for one that has none."""
+    from importlib.resources import as_file, files
+
+    from soundsieve.evaluation.report import sha256
+    from soundsieve.weights.catalog import CATALOG, STARTER_FILE
+
+    if model == "starter":
+        with as_file(files("soundsieve.embedded") / STARTER_FILE) as path:
+            return sha256(path)
+    return (CATALOG[model].sha256 or "") if model in CATALOG else sha256(model)

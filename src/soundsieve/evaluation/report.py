@@ -1,0 +1,256 @@
+"""From rows to a report: means with 95% intervals, by way of asking, by label and by source.
+
+Intervals are percentile bootstraps over pairs (2,000 draws, seeded): the two directions of a mixture are not
+independent, so they are drawn together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soundsieve.evaluation.run import BASELINES, CONDITIONS, Row, of_condition, selectivity
+from soundsieve.files import replacing
+from soundsieve.metrics import roc_auc
+
+DRAWS = 2000
+
+Summary = dict[str, Any]
+
+
+def _bootstrap(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(count, size=(DRAWS, count))
+
+
+def _interval(statistics: np.ndarray) -> list[float]:
+    """The 2.5th and 97.5th percentile as order statistics."""
+    ordered = np.sort(statistics)
+    low, high = int(0.025 * len(ordered)), int(0.975 * len(ordered))
+    return [round(float(ordered[low]), 4), round(float(ordered[high]), 4)]
+
+
+def mean_with_interval(values: Sequence[float], pairs: Sequence[int], *, seed: int = 0) -> Summary:
+    """Mean, its 95% interval by a bootstrap over pairs, and how many values and pairs there are.
+
+    Args:
+        values: what is averaged.
+        pairs: which pair each belongs to.
+        seed: of the bootstrap.
+    """
+    _, index = np.unique(np.asarray(pairs), return_inverse=True)
+    sums = np.bincount(index, weights=np.asarray(values, dtype=np.float64))
+    counts = np.bincount(index)
+    drawn = _bootstrap(len(sums), seed)
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    return {
+        "mean": round(float(sums.sum() / counts.sum()), 4),
+        "interval": _interval(means),
+        "n": int(counts.sum()),
+        "pairs": len(sums),
+    }
+
+
+def summarise(rows: Sequence[Row], *, presence_threshold: float = 0.5) -> Summary:
+    """Everything the tables show, as plain numbers.
+
+    Args:
+        rows: as `evaluation.run` makes them.
+        presence_threshold: presence from which a system says that a sound is there.
+    """
+    summary: Summary = {"conditions": {}}
+    for name, meaning in ({"mixture": ""} | CONDITIONS | BASELINES).items():  # the ceiling comes last
+        found = [row for row in of_condition(rows, name) if row["direction"] is not None]
+        if found:
+            pairs = [row["pair"] for row in found]
+            entry: Summary = {"meaning": meaning, "n": len(found), "pairs": len(set(pairs))}
+            for column in ("sdr", "sdri", "si_sdr", "si_sdri"):
+                result = mean_with_interval([row[column] for row in found], pairs)
+                entry[column] = {"mean": result["mean"], "interval": result["interval"]}
+            apart = selectivity(rows, name)
+            if apart and name not in BASELINES:
+                entry["selectivity"] = mean_with_interval([float(x) for x in apart.values()], list(apart))
+            summary["conditions"][name] = entry
+    if "text" in summary["conditions"] and of_condition(rows, "absent"):
+        summary["absent"] = _absent(rows, presence_threshold)
+    summary["by_label"] = _grouped(rows, "label")
+    summary["by_source"] = _grouped(rows, "source")
+    return summary
+
+
+def _absent(rows: Sequence[Row], threshold: float) -> Summary:
+    present, absent = of_condition(rows, "text"), of_condition(rows, "absent")
+    energies = np.array([row["energy_db"] for row in absent])
+    medians = np.median(energies[_bootstrap(len(energies), 0)], axis=1)
+    labels = [True] * len(present) + [False] * len(absent)
+    result: Summary = {
+        "n": len(absent),
+        "energy_db_median": round(float(np.median(energies)), 4),
+        "energy_db_median_interval": _interval(medians),
+        "present_energy_db_median": round(float(np.median([row["energy_db"] for row in present])), 4),
+        "auc_energy": round(roc_auc([row["energy_db"] for row in present + absent], labels), 4),
+    }
+    if all(row["presence"] is not None for row in present + absent):
+        scores = [row["presence"] for row in present + absent]
+        result |= {
+            "auc_presence": round(roc_auc(scores, labels), 4),
+            "presence_threshold": threshold,
+            "found_present": round(float(np.mean([row["presence"] >= threshold for row in present])), 4),
+            "found_absent": round(float(np.mean([row["presence"] >= threshold for row in absent])), 4),
+        }
+    return result
+
+
+def _grouped(rows: Sequence[Row], column: str) -> dict[str, Summary]:
+    """Mean SDRi by text (and with exclusion) for each value of a column, worst first."""
+    groups: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for condition in ("text", "text+exclude"):
+        for row in of_condition(rows, condition):
+            groups[row[column]][condition].append(row["sdri"])
+    table = {
+        name: {"n": len(next(iter(of.values())))}
+        | {condition: round(float(np.mean(v)), 4) for condition, v in of.items()}
+        for name, of in groups.items()
+    }
+    return dict(sorted(table.items(), key=lambda item: (item[1].get("text", item[1].get("text+exclude")), item[0])))
+
+
+def environment() -> Summary:
+    """Versions and the machine, as far as they can change a number."""
+    import torch
+
+    import soundsieve
+
+    return {
+        "soundsieve": soundsieve.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": _processor(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def sha256(path: str | Path) -> str:
+    """Of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_summary(path: str | Path, summary: Summary) -> None:
+    """Write a summary as JSON, whole or not at all."""
+    _write(path, json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_markdown(path: str | Path, summary: Summary) -> None:
+    """Write the tables as a page, whole or not at all."""
+    _write(path, page(summary))
+
+
+def _write(path: str | Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _span(entry: Mapping[str, Any], digits: int = 1) -> str:
+    low, high = entry["interval"]
+    return f"{entry['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+_EXPLANATION = """\
+Means, with 95% intervals by a bootstrap over pairs. SDR is the plain energy ratio; SDRi and SI-SDRi are what is gained
+over the unprocessed mixture. Selectivity is the share of mixtures where asking for each of the two sounds gives answers
+that are both closer to what was asked than to the other.
+"""
+
+
+def condition_table(summary: Summary) -> str:
+    """One line for each way to ask, in Markdown."""
+    rows = [
+        [
+            name,
+            str(entry["n"]),
+            f"{entry['sdr']['mean']:.1f}",
+            _span(entry["sdri"]),
+            _span(entry["si_sdri"]),
+            _span(entry["selectivity"], 2) if "selectivity" in entry else "",
+        ]
+        for name, entry in summary["conditions"].items()
+    ]
+    return _table(["query", "n", "SDR", "SDRi, dB (95%)", "SI-SDRi, dB (95%)", "selectivity (95%)"], rows)
+
+
+def absent_table(summary: Summary) -> str:
+    """What is answered when the sound is not there, in Markdown; empty where it was not asked."""
+    absent = summary.get("absent")
+    if not absent:
+        return ""
+    low, high = absent["energy_db_median_interval"]
+    rows = [
+        ["answers for absent sounds: energy relative to the mixture, median", f"{absent['energy_db_median']:.1f} dB"],
+        ["95% interval", f"{low:.1f} to {high:.1f} dB"],
+        ["answers for present sounds: the same", f"{absent['present_energy_db_median']:.1f} dB"],
+        ["AUC of that energy, present against absent", f"{absent['auc_energy']:.3f}"],
+    ]
+    if "auc_presence" in absent:
+        rows += [
+            ["AUC of the presence score, present against absent", f"{absent['auc_presence']:.3f}"],
+            ["present sounds said to be there", f"{absent['found_present']:.0%}"],
+            ["absent sounds said to be there", f"{absent['found_absent']:.0%}"],
+        ]
+    return _table([f"a sound that is not there (n = {absent['n']})", ""], rows)
+
+
+def group_table(summary: Summary, by: str) -> str:
+    """Mean SDRi ``by`` "label" or "source", worst first, in Markdown."""
+    rows = [
+        [name or "(none)", str(entry["n"])]
+        + [f"{entry[condition]:.1f}" if condition in entry else "" for condition in ("text", "text+exclude")]
+        for name, entry in summary[f"by_{by}"].items()
+    ]
+    return _table([by, "n", "SDRi by text, dB", "with exclusion, dB"], rows)
+
+
+def page(summary: Summary) -> str:
+    """The whole report in Markdown."""
+    run = summary.get("run", {})
+    parts = [f"# Measured: {run.get('model', 'a system')}\n"]
+    if run:
+        known = {key: value for key, value in run.items() if key not in ("model", "environment")}
+        known |= run.get("environment", {})
+        parts.append(_table(["run", ""], [[key.replace("_", " "), _plain(value)] for key, value in known.items()]))
+    parts.append(_EXPLANATION)
+    parts.append(condition_table(summary))
+    parts.append("\n".join(f"- {name}: {entry['meaning']}" for name, entry in summary["conditions"].items()) + "\n")
+    if "absent" in summary:
+        parts += ["## Asked for a sound that is not there\n", absent_table(summary)]
+    for by in ("source", "label"):
+        if summary[f"by_{by}"]:
+            parts += [f"## By {by}\n", group_table(summary, by)]
+    return "\n".join(parts)
+
+
+def _plain(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return text.replace("|", "\\|") or "none"

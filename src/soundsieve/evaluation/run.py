@@ -1,0 +1,382 @@
+"""Ask a system about every pair in every way, and measure each answer: one row an example.
+
+Both sounds of a pair are asked for (two directions). Rows are plain dicts, ready for one line of JSON each:
+
+    pair, direction   which mixture, and which of its sounds was asked for (0 or 1; None for a sound that is absent)
+    condition         how it was asked; see `CONDITIONS`
+    label, source     of the sound asked for, and the collection that its clip is from
+    query             what was asked, in words
+    sdr, si_sdr       of the answer, against the sound asked for, in dB
+    sdri, si_sdri     the same less the mixture's
+    si_sdr_other      of the answer against the other sound, in dB
+    energy_db         of the answer, relative to the mixture
+    presence          what the system says of the sound being there at all, 0 to 1, or None
+
+Ratios beyond 100 dB are written as 100 dB: a silent answer has an SI-SDR of -100, not of minus infinity.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol, TypeAlias, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from soundsieve.errors import ConfigError
+from soundsieve.evaluation.oracle import ideal_ratio_mask
+from soundsieve.evaluation.pairs import SAMPLE_RATE, SECONDS, ClipLike, Mixed, Pair, Sounds, draw_examples, mix
+from soundsieve.files import replacing
+from soundsieve.metrics import absent_energy_db, sdr, si_sdr
+from soundsieve.query import Condition, Query
+from soundsieve.segments import separate
+from soundsieve.systems.base import Estimate, System
+
+BOUND_DB = 100.0
+
+CONDITIONS = {
+    "text": "the clip's caption",
+    "text+exclude": "the caption, and the other sound's caption as exclusion",
+    "exclude": "nothing but the other sound's caption as exclusion",
+    "paraphrase": "words for the label that no training text uses",
+    "example": "one example clip: another recording of the label, from the test clips",
+    "examples": "up to five such clips",
+    "text+example": "the caption and one such clip",
+    "example-any": "one example clip from any split, training included",
+    "examples-any": "up to five such clips",
+    "text+example-any": "the caption and one such clip",
+    "absent": "a caption of a sound that is not in the mixture",
+}
+"""Every way to ask, in the order of the tables. All but the last are asked for both sounds of a pair."""
+
+BASELINES = {
+    "mixture": "the unprocessed mixture",
+    "ideal ratio mask": "a mask made from the two sounds themselves",
+}
+"""What needs no system; measured along with it."""
+
+Row: TypeAlias = dict[str, Any]
+
+
+@runtime_checkable
+class ManyQueries(Protocol):
+    """A system that answers several conditions about the same mixtures for less than one by one."""
+
+    def estimate_many(self, mixture: Tensor, conditions: Sequence[Condition]) -> list[Estimate]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Question:
+    """One query about one pair.
+
+    Attributes:
+        pair_id: of the pair.
+        direction: which of its sounds is asked for, 0 or 1; None for neither.
+        condition: one of `CONDITIONS`.
+        label: of the sound asked for.
+        source: the collection that its clip is from; empty where there is no such clip.
+        query: what is asked.
+    """
+
+    pair_id: int
+    direction: int | None
+    condition: str
+    label: str
+    source: str
+    query: Query
+
+
+def plan(
+    pairs: Iterable[Pair],
+    clips: Mapping[str, ClipLike],
+    *,
+    conditions: Sequence[str] | None = None,
+    queries: frozenset[str] = frozenset({"text", "audio", "exclude"}),
+    folder: str | Path = ".",
+    paraphrases: Mapping[str, Sequence[str]] | None = None,
+    any_split: Sequence[ClipLike] = (),
+    any_folder: str | Path = ".",
+    seed: int = 0,
+) -> list[Question]:
+    """Every question that can be asked; what cannot be asked (no paraphrase, no example, not understood) is left out.
+
+    Args:
+        pairs: the mixtures.
+        clips: their clips, by path.
+        conditions: which of `CONDITIONS`; by default all.
+        queries: the kinds of query that the system understands, as `System.queries`.
+        folder: where the paths of example clips start.
+        paraphrases: other wordings for labels; one is drawn for each direction of a pair.
+        any_split: clips for the conditions that end in ``-any``.
+        any_folder: where their paths start.
+        seed: of the draws.
+
+    Raises:
+        ConfigError: a condition is not known.
+    """
+    chosen = list(CONDITIONS) if conditions is None else list(conditions)
+    unknown = [name for name in chosen if name not in CONDITIONS]
+    if unknown:
+        raise ConfigError(f"there is no condition '{unknown[0]}'; there are {', '.join(CONDITIONS)}")
+    by_label: dict[str, list[ClipLike]] = {}
+    for clip in any_split:
+        by_label.setdefault(clip.label, []).append(clip)
+
+    questions = []
+    for pair in pairs:
+        for direction in (0, 1):
+            clip, other = clips[pair.paths[direction]], clips[pair.paths[1 - direction]]
+            rng = random.Random(f"{seed}:{pair.pair_id}:{direction}")
+            wordings = sorted((paraphrases or {}).get(clip.label, ()))
+            wording = rng.choice(wordings) if wordings else None
+            near = [str(Path(folder) / path) for path in pair.examples[direction]]
+            far = [str(Path(any_folder) / path) for path in draw_examples(clip, by_label.get(clip.label, []), rng)]
+            asked = {
+                "text": {"text": clip.caption},
+                "text+exclude": {"text": clip.caption, "exclude": other.caption},
+                "exclude": {"exclude": other.caption},
+                "paraphrase": wording and {"text": wording},
+                "example": near and {"like": near[:1]},
+                "examples": near and {"like": near},
+                "text+example": near and {"text": clip.caption, "like": near[:1]},
+                "example-any": far and {"like": far[:1]},
+                "examples-any": far and {"like": far},
+                "text+example-any": far and {"text": clip.caption, "like": far[:1]},
+            }
+            questions += [
+                Question(pair.pair_id, direction, name, clip.label, _source(clip), Query(**sides))
+                for name, sides in asked.items()
+                if name in chosen and sides
+            ]
+        if "absent" in chosen:
+            query = Query(text=(pair.absent_caption,))
+            questions.append(Question(pair.pair_id, None, "absent", pair.absent_label, "", query))
+    return [question for question in questions if question.query.kinds <= queries]
+
+
+def evaluate(
+    system: System,
+    pairs: Sequence[Pair],
+    questions: Sequence[Question],
+    sounds: Sounds,
+    *,
+    batch_size: int = 8,
+    seconds: float = SECONDS,
+) -> Iterator[Row]:
+    """Ask and measure, a batch of mixtures at a time; each distinct query is encoded once.
+
+    Args:
+        system: what is measured, in evaluation mode while it runs; any sample rate.
+        pairs: the mixtures.
+        questions: what is asked about them, as `plan` makes them.
+        sounds: gives the samples of the clips.
+        batch_size: mixtures separated at once.
+        seconds: length of the mixtures.
+
+    Yields:
+        The rows of this module, pair by pair; none for a pair without questions.
+    """
+    by_pair: dict[int, list[Question]] = {}
+    for question in questions:
+        by_pair.setdefault(question.pair_id, []).append(question)
+    pairs = [pair for pair in pairs if pair.pair_id in by_pair]
+    encoded: dict[Query, Condition] = {}
+    with _evaluating(system):
+        for start in range(0, len(pairs), batch_size):
+            batch = pairs[start : start + batch_size]
+            mixed = [mix(pair, sounds, seconds=seconds) for pair in batch]
+            yield from _ask(system, [by_pair[pair.pair_id] for pair in batch], mixed, encoded)
+
+
+def baselines(
+    pairs: Iterable[Pair], clips: Mapping[str, ClipLike], sounds: Sounds, *, seconds: float = SECONDS
+) -> Iterator[Row]:
+    """The rows of `BASELINES`, for both sounds of every pair."""
+    for pair in pairs:
+        mixed = mix(pair, sounds, seconds=seconds)
+        for direction in (0, 1):
+            clip = clips[pair.paths[direction]]
+            answers = mixed.mixture, ideal_ratio_mask(mixed.sources[direction], mixed.sources[1 - direction])
+            for name, answer in zip(BASELINES, answers, strict=True):
+                head = _head(pair.pair_id, direction, name, clip.label, _source(clip), None)
+                yield head | _measure(answer, mixed, direction) | {"presence": None}
+
+
+def of_condition(rows: Iterable[Row], condition: str) -> list[Row]:
+    """The rows that were asked in one way."""
+    return [row for row in rows if row["condition"] == condition]
+
+
+def selectivity(rows: Sequence[Row], condition: str = "text") -> dict[int, bool]:
+    """For each pair: are the answers for both of its sounds closer (SI-SDR) to what was asked than to the other?"""
+    answers: dict[int, list[bool]] = defaultdict(list)
+    for row in of_condition(rows, condition):
+        answers[row["pair"]].append(row["si_sdr"] > row["si_sdr_other"])
+    return {pair: all(closer) for pair, closer in answers.items() if len(closer) == 2}
+
+
+def quick_score(
+    system: System,
+    sounds: Sounds,
+    pairs: Sequence[Pair],
+    clips: Iterable[ClipLike],
+    *,
+    batch_size: int = 16,
+    seconds: float = SECONDS,
+) -> dict[str, float]:
+    """A few numbers for the validation of a training run, measured as the full evaluation measures them.
+
+    Args:
+        system: what is measured.
+        sounds: gives the samples of the clips.
+        pairs: the mixtures, as `make_pairs` draws them.
+        clips: at least those that the pairs name.
+        batch_size: mixtures separated at once.
+        seconds: length of the mixtures, as they were drawn.
+
+    Returns:
+        ``sdri_text``, ``sdri_both`` (the other sound excluded; only where the system understands it), both mean dB, and
+        ``selectivity``, the share of mixtures whose two sounds are told apart by text.
+    """
+    by_path = {str(clip.path): clip for clip in clips}
+    questions = plan(pairs, by_path, conditions=("text", "text+exclude"), queries=system.queries)
+    rows = list(evaluate(system, pairs, questions, sounds, batch_size=batch_size, seconds=seconds))
+    scores = {}
+    for name, condition in (("sdri_text", "text"), ("sdri_both", "text+exclude")):
+        gains = [row["sdri"] for row in of_condition(rows, condition)]
+        if gains:
+            scores[name] = sum(gains) / len(gains)
+    told_apart = selectivity(rows)
+    return scores | {"selectivity": sum(told_apart.values()) / len(told_apart)}
+
+
+@contextmanager
+def json_lines(path: str | Path) -> Iterator[IO[str]]:
+    """Open a file for rows, to be written with `write_row` as they come; it appears whole at the end, or not at all."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        yield file
+
+
+def write_row(file: IO[str], row: Row) -> None:
+    """Write one row as one line of JSON."""
+    file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def _evaluating(system: System) -> Iterator[None]:
+    training = system.training
+    system.eval()
+    try:
+        yield
+    finally:
+        system.train(training)
+
+
+def _ask(
+    system: System, questions: list[list[Question]], mixed: list[Mixed], encoded: dict[Query, Condition]
+) -> Iterator[Row]:
+    """Rows for a batch: one list of questions, and one mixture, for each pair."""
+    with torch.inference_mode():
+        for of_pair in questions:
+            for question in of_pair:
+                if question.query not in encoded:
+                    encoded[question.query] = system.encode_query(question.query)
+        # One condition of the batch is one way to ask (condition and direction) about every mixture in it. Where a
+        # mixture is not asked in that way, another mixture's query stands in and its answer is dropped.
+        ways = list(dict.fromkeys((q.condition, q.direction) for of_pair in questions for q in of_pair))
+        tables = [{(q.condition, q.direction): q for q in of_pair} for of_pair in questions]
+        conditions = []
+        for way in ways:
+            stand_in = next(table[way] for table in tables if way in table)
+            asked = [encoded[table.get(way, stand_in).query] for table in tables]
+            conditions.append(Condition(torch.cat([c.positive for c in asked]), torch.cat([c.negative for c in asked])))
+        mixture = torch.stack([one.mixture for one in mixed])
+        estimates = _estimate(system, mixture, conditions)
+    for index, of_pair in enumerate(questions):
+        for q in of_pair:
+            estimate = estimates[ways.index((q.condition, q.direction))]
+            row = _head(q.pair_id, q.direction, q.condition, q.label, q.source, q.query)
+            row |= _measure(estimate.target[index], mixed[index], q.direction)
+            yield row | {"presence": None if estimate.presence is None else _number(estimate.presence[index])}
+
+
+def _estimate(system: System, mixture: Tensor, conditions: Sequence[Condition]) -> list[Estimate]:
+    """Answers of the mixtures' length and rate, on the CPU, whatever the system's own rate and device."""
+    device = next(iter((*system.parameters(), *system.buffers())), mixture).device
+    inputs = _resample(mixture, SAMPLE_RATE, system.sample_rate).to(device)
+    if inputs.shape[1] > round(system.segment_s * system.sample_rate):
+        estimates = [_in_segments(system, inputs, condition) for condition in conditions]
+    elif isinstance(system, ManyQueries):
+        estimates = system.estimate_many(inputs, conditions)
+    else:
+        estimates = [system.estimate(inputs, condition) for condition in conditions]
+    return [
+        Estimate(
+            _resample(estimate.target.float().cpu(), system.sample_rate, SAMPLE_RATE)[:, : mixture.shape[1]],
+            None if estimate.presence is None else estimate.presence.float().cpu(),
+        )
+        for estimate in estimates
+    ]
+
+
+def _in_segments(system: System, mixture: Tensor, condition: Condition) -> Estimate:
+    """For a system of shorter segments than the mixtures: each mixture is cut and cross-faded on its own."""
+    sides = zip(condition.positive.split(1), condition.negative.split(1), strict=True)
+    answers = [separate(system, row.cpu(), Condition(*side)) for row, side in zip(mixture.split(1), sides, strict=True)]
+    presences = [answer.presence for answer in answers if answer.presence is not None]
+    return Estimate(torch.cat([answer.target for answer in answers]), torch.cat(presences) if presences else None)
+
+
+def _resample(x: Tensor, from_rate: int, to_rate: int) -> Tensor:
+    if from_rate == to_rate:
+        return x
+    from soundsieve import audio
+
+    return torch.from_numpy(audio.resample(x.numpy(), from_rate, to_rate))
+
+
+def _source(clip: ClipLike) -> str:
+    return str(getattr(clip, "source", ""))
+
+
+def _head(pair_id: int, direction: int | None, condition: str, label: str, source: str, query: Query | None) -> Row:
+    return {
+        "pair": pair_id,
+        "direction": direction,
+        "condition": condition,
+        "label": label,
+        "source": source,
+        "query": None if query is None else query.describe(),
+    }
+
+
+def _measure(answer: Tensor, mixed: Mixed, direction: int | None) -> Row:
+    row: Row = {"energy_db": _number(absent_energy_db(answer, mixture=mixed.mixture))}
+    if direction is None:
+        return row
+    pair = torch.stack([answer, mixed.mixture])
+    reference = mixed.sources[direction].expand_as(pair)
+    sdr_db, sdr_before = sdr(pair, reference)
+    si_sdr_db, si_sdr_before = si_sdr(pair, reference)
+    other = si_sdr(answer, mixed.sources[1 - direction])
+    return row | {
+        "sdr": _number(sdr_db),
+        "sdri": _number(sdr_db - sdr_before),
+        "si_sdr": _number(si_sdr_db),
+        "si_sdri": _number(si_sdr_db - si_sdr_before),
+        "si_sdr_other": _number(other),
+    }
+
+
+def _number(value: Tensor) -> float:
+    number = float(value)
+    if math.isnan(number):
+        raise ConfigError("a system's answer is not a number (NaN): there is nothing to measure")
+    return round(min(max(number, -BOUND_DB), BOUND_DB), 5)

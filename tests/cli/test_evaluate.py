@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+import typer
+from identity_system import IdentityConfig, IdentitySystem
+from toy_benchmark import CLIPS, SAMPLE_RATE, SOUNDS
+from typer.testing import CliRunner
+
+from soundsieve.cli.evaluate import evaluate
+from soundsieve.errors import ConfigError
+from soundsieve.weights.checkpoint import save_system
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a benchmark of small files and a model, where the command is run."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "benchmarks" / "clips"
+    rows = [["path", "source", "label", "caption", "group", "seconds", "split"]]
+    for path, clip in CLIPS.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / path, SOUNDS[path].numpy(), SAMPLE_RATE)
+        split = "train" if path == "tone/2.wav" else "test"
+        rows.append([path, clip.source, clip.label, clip.caption, clip.group, "1", split])
+    with (folder / "clips.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    (folder.parent / "paraphrases.csv").write_text("label,text\nhum,a low buzz\n")
+    save_system("model.safetensors", IdentitySystem(IdentityConfig(sample_rate=SAMPLE_RATE, gain=0.5)))
+    return folder.parent
+
+
+def run(*arguments: str, fails: bool = False) -> str:
+    app = typer.Typer(add_completion=False)
+    app.command()(evaluate)
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=fails)
+    if fails:
+        assert result.exception is not None
+        raise result.exception
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def test_one_command_draws_the_list_and_one_measures(benchmark: Path):
+    assert "wrote 4 mixtures" in run("--make-pairs", "--limit", "4")
+    listed = (benchmark / "pairs.csv").read_bytes()
+    assert b"tone/2.wav" not in listed  # not of the test split
+    run("--make-pairs", "--limit", "4")
+    assert (benchmark / "pairs.csv").read_bytes() == listed
+
+    out = run("-m", "model.safetensors", "-o", "results/toy.json", "--limit", "2")
+    assert "| text | 4 |" in out
+    assert "| mixture | 4 |" in out
+    assert "present against absent" in out
+    assert sorted(path.name for path in Path("results").iterdir()) == ["toy.json", "toy.jsonl", "toy.md"]
+    summary = json.loads(Path("results/toy.json").read_text())
+    rows = [json.loads(line) for line in Path("results/toy.jsonl").read_text().splitlines()]
+    assert summary["run"]["pairs"] == 2
+    assert summary["run"]["model"] == "model.safetensors"
+    assert len(summary["run"]["weights_sha256"]) == 64
+    assert set(summary["run"]["environment"]) >= {"torch", "soundsieve", "machine", "threads"}
+    texts = [row for row in rows if row["condition"] == "text"]
+    assert len(texts) == summary["conditions"]["text"]["n"] == 4
+    assert all(row["energy_db"] == pytest.approx(-6.02, abs=0.01) for row in texts)  # half the mixture
+    assert all(row["presence"] == pytest.approx(0.9) for row in texts)
+    assert "| text | 4 |" in Path("results/toy.md").read_text()
+
+
+def test_the_same_command_gives_the_same_rows(benchmark: Path):
+    run("--make-pairs", "--limit", "3")
+    run("-m", "model.safetensors", "-o", "a.json")
+    run("-m", "model.safetensors", "-o", "b.json", "--batch-size", "2")
+    assert Path("a.jsonl").read_text() == Path("b.jsonl").read_text()
+
+
+def test_conditions_can_be_chosen(benchmark: Path):
+    run("--make-pairs", "--limit", "3")
+    out = run(
+        "-m",
+        "model.safetensors",
+        "--conditions",
+        "text, example-any",
+        "--examples-from",
+        str(benchmark / "clips/clips.csv"),
+    )
+    names = [line.split("|")[1].strip() for line in out.splitlines() if line.startswith("|")]
+    assert names[2:] == ["mixture", "text", "example-any", "ideal ratio mask"]
+
+
+def test_mistakes_are_named(benchmark: Path):
+    with pytest.raises(ConfigError, match=r"pairs\.csv"):
+        run("-m", "model.safetensors", fails=True)
+    run("--make-pairs", "--limit", "1")
+    with pytest.raises(ConfigError, match=r"ends in \.json"):
+        run("-m", "model.safetensors", "-o", "out.csv", fails=True)
+    with pytest.raises(ConfigError, match="no condition 'loud'"):
+        run("-m", "model.safetensors", "--conditions", "loud", fails=True)
+    with pytest.raises(ConfigError, match="nothing can be asked"):
+        run("-m", "model.safetensors", "--conditions", "example-any", fails=True)
+    with pytest.raises(ConfigError, match=r"clips\.csv"):
+        run("--clips", "elsewhere/clips.csv", "--make-pairs", fails=True)
+    assert [path.name for path in benchmark.parent.iterdir() if path.suffix not in ("", ".safetensors")] == []

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from toy_benchmark import CLIPS, SECONDS, Knowing, KnowingMany, Unmoved, sounds
+
+from soundsieve.errors import ConfigError
+from soundsieve.evaluation.pairs import SAMPLE_RATE, make_pairs, mix
+from soundsieve.evaluation.run import BASELINES, CONDITIONS, baselines, evaluate, json_lines, plan, write_row
+from soundsieve.metrics import sdr
+from soundsieve.query import Condition
+from soundsieve.systems.base import Estimate
+
+PAIRS = make_pairs(CLIPS.values(), sounds, seconds=SECONDS)
+WORDS = {label: [f"some {label} or other", f"{label} again"] for label in ("hum", "tone", "whistle")}
+
+
+def rows(system, questions=None, **kwargs):
+    questions = plan(PAIRS, CLIPS, paraphrases=WORDS) if questions is None else questions
+    return list(evaluate(system, PAIRS, questions, sounds, seconds=SECONDS, **kwargs))
+
+
+def test_the_plan_asks_in_every_way_that_it_can():
+    questions = plan(PAIRS, CLIPS, paraphrases=WORDS, folder="clips", any_split=list(CLIPS.values()), any_folder="all")
+    assert {question.condition for question in questions} == set(CONDITIONS)
+    pair = next(pair for pair in PAIRS if CLIPS[pair.first].label == "hum" and CLIPS[pair.second].label == "hiss")
+    asked = {(q.condition, q.direction): q.query for q in questions if q.pair_id == pair.pair_id}
+    first, second = (CLIPS[path].caption for path in pair.paths)
+    assert asked["text", 0].text == (first,)
+    assert (asked["text+exclude", 1].text, asked["text+exclude", 1].exclude) == ((second,), (first,))
+    assert (asked["exclude", 0].text, asked["exclude", 0].exclude) == ((), (second,))
+    assert asked["paraphrase", 0].text[0] in WORDS["hum"]
+    assert asked["example", 0].like == (str(Path("clips", pair.first_examples[0])),)
+    assert len(asked["examples", 0].like) == 2
+    assert asked["text+example", 0].text == (first,)
+    assert asked["example-any", 0].like[0].startswith("all/hum")
+    assert asked["absent", None].text == (pair.absent_caption,)
+    for name in ("paraphrase", "example", "examples", "text+example", "example-any"):  # the hiss has none of these
+        assert (name, 1) not in asked
+
+
+def test_the_plan_is_drawn_by_its_seed():
+    assert plan(PAIRS, CLIPS, paraphrases=WORDS) == plan(PAIRS, CLIPS, paraphrases=WORDS)
+    assert plan(PAIRS, CLIPS, paraphrases=WORDS, seed=1) != plan(PAIRS, CLIPS, paraphrases=WORDS)
+
+
+def test_the_plan_asks_only_what_is_wanted_and_understood():
+    assert {q.condition for q in plan(PAIRS, CLIPS, conditions=["text", "absent"])} == {"text", "absent"}
+    assert {q.condition for q in plan(PAIRS, CLIPS, queries=frozenset({"text"}))} == {"text", "absent"}
+    with pytest.raises(ConfigError, match="no condition 'shout'; there are text"):
+        plan(PAIRS, CLIPS, conditions=["shout"])
+
+
+def test_an_unmoved_system_gains_nothing():
+    for row in rows(Unmoved()):
+        assert row["energy_db"] == 0
+        assert row["presence"] is None
+        if row["direction"] is not None:
+            assert row["sdri"] == row["si_sdri"] == 0
+            assert abs(row["sdr"]) < 0.5  # sources at 0 dB: off by their correlation alone
+
+
+def test_a_knowing_system_gains_much_and_stays_silent_for_the_absent():
+    for row in rows(Knowing()):
+        if row["direction"] is None:
+            assert row["energy_db"] < -15
+            assert row["presence"] < 0.05
+        else:
+            assert row["sdri"] > 12
+            assert row["si_sdr"] > row["si_sdr_other"] + 12
+            assert row["presence"] > 0.4
+
+
+def test_rows_say_what_was_measured():
+    measured = rows(Knowing())
+    questions = plan(PAIRS, CLIPS, paraphrases=WORDS)
+    assert [(r["pair"], r["direction"], r["condition"]) for r in sorted(measured, key=_key)] == [
+        (q.pair_id, q.direction, q.condition)
+        for q in sorted(questions, key=lambda q: _key(vars(q) | {"pair": q.pair_id}))
+    ]
+    row = next(row for row in measured if row["condition"] == "text" and row["direction"] == 1)
+    pair = PAIRS[row["pair"]]
+    assert (row["label"], row["source"]) == (CLIPS[pair.second].label, CLIPS[pair.second].source)
+    assert row["query"] == CLIPS[pair.second].caption
+    json.dumps(measured, allow_nan=False)
+
+
+def _key(row: dict) -> tuple:
+    return row["pair"], row["condition"], str(row["direction"])
+
+
+def test_an_answer_is_measured_against_the_sound_that_was_asked_for():
+    system = Knowing()
+    question = next(q for q in plan(PAIRS, CLIPS) if q.condition == "text" and q.direction == 1)
+    row = rows(system, [question])[0]
+    mixed = mix(PAIRS[question.pair_id], sounds, seconds=SECONDS)
+    answer = system(mixed.mixture[None], system.encode_query(question.query))[0]
+    assert row["sdr"] == pytest.approx(sdr(answer, mixed.sources[1]).item(), abs=1e-4)
+    assert row["sdri"] == pytest.approx(row["sdr"] - sdr(mixed.mixture, mixed.sources[1]).item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 100])
+def test_batches_and_many_queries_at_once_change_nothing(batch_size):
+    one_by_one, many = rows(Knowing(), batch_size=3), KnowingMany()
+    for a, b in zip(one_by_one, rows(many, batch_size=batch_size), strict=True):
+        assert {k: v for k, v in a.items() if isinstance(v, str)} == {k: v for k, v in b.items() if isinstance(v, str)}
+        assert a["energy_db"] == pytest.approx(b["energy_db"], abs=1e-3)
+        assert a.get("sdr", 0) == pytest.approx(b.get("sdr", 0), abs=1e-3)
+    assert many.calls == -(-len(PAIRS) // batch_size)
+
+
+def test_each_query_is_encoded_once():
+    system = Unmoved()
+    rows(system, batch_size=2)
+    assert len(system.encoded) == len(set(system.encoded))
+
+
+def test_the_mode_of_the_system_is_restored():
+    system = Unmoved().train()
+    assert len(rows(system)) > 0
+    assert system.training
+
+
+class HalfRate(Unmoved):
+    sample_rate = SAMPLE_RATE // 2
+
+    def forward(self, mixture: Tensor, condition: Condition) -> Tensor:
+        assert mixture.shape[1] == SAMPLE_RATE // 2
+        return mixture
+
+
+def test_a_system_of_another_rate_is_measured_at_the_common_one():
+    voiced = [q for q in plan(PAIRS, CLIPS, conditions=["text"]) if q.label != "hiss"]
+    voiced = [q for q in voiced if "hiss" not in str(PAIRS[q.pair_id].paths)]
+    for row in rows(HalfRate(), voiced):
+        assert row["energy_db"] == pytest.approx(0, abs=0.05)  # all but the hiss lies below 8 kHz
+        assert row["sdri"] == pytest.approx(0, abs=0.05)
+
+
+class Short(Knowing):
+    segment_s = SECONDS / 2
+    min_samples = 1
+
+    def forward(self, mixture: Tensor, condition: Condition) -> Tensor:
+        assert mixture.shape[1] == SAMPLE_RATE // 2
+        return super().forward(mixture, condition)
+
+
+def test_a_system_of_shorter_segments_is_measured_in_segments():
+    for row in rows(Short(), plan(PAIRS, CLIPS, conditions=["text", "absent"])):
+        assert row["presence"] > 0.3 if row["direction"] is not None else row["energy_db"] < -12
+        assert row.get("sdri", 10) > 6
+
+
+class Silent(Unmoved):
+    def forward(self, mixture: Tensor, condition: Condition) -> Tensor:
+        return 0 * mixture
+
+
+class Broken(Unmoved):
+    def forward(self, mixture: Tensor, condition: Condition) -> Tensor:
+        return mixture / 0 * 0
+
+
+def test_silence_is_bounded_and_nan_refused():
+    for row in rows(Silent()):
+        assert row["energy_db"] == -100
+        if row["direction"] is not None:
+            assert row["sdr"] == 0
+            assert row["si_sdr"] == -100
+    with pytest.raises(ConfigError, match="not a number"):
+        rows(Broken())
+
+
+def test_the_baselines_stand_on_both_sides():
+    measured = list(baselines(PAIRS, CLIPS, sounds, seconds=SECONDS))
+    assert len(measured) == 2 * len(BASELINES) * len(PAIRS)
+    for row in measured:
+        if row["condition"] == "mixture":
+            assert row["sdri"] == 0
+        else:
+            assert row["sdri"] > 6
+        assert Estimate(torch.zeros(1)).presence is row["presence"] is row["query"] is None
+
+
+def test_rows_appear_whole_or_not_at_all(tmp_path: Path):
+    path = tmp_path / "rows.jsonl"
+    with pytest.raises(ValueError, match="not JSON"), json_lines(path) as file:  # noqa: PT012
+        write_row(file, {"pair": 0, "sdr": 1.5})
+        raise ValueError("not JSON")
+    assert list(tmp_path.iterdir()) == []
+    with json_lines(path) as file:
+        write_row(file, {"pair": 0, "label": "naïve"})
+        write_row(file, {"pair": 1, "presence": None})
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        {"pair": 0, "label": "naïve"},
+        {"pair": 1, "presence": None},
+    ]
