@@ -1,0 +1,98 @@
+"""The ``soundsieve`` command: a table of commands, and what an error looks like.
+
+Only the command that was asked for is imported, so ``soundsieve --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from soundsieve.errors import SoundsieveError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "extract": ("soundsieve.cli.extract", "Take one sound out of recordings."),
+    "models": ("soundsieve.cli.models", "List the models that have a name."),
+    "demo": ("soundsieve.cli.demo", "Separate a bundled recording, and show what came out."),
+    "train": ("soundsieve.cli.train", "Train a model from a recipe."),
+    "evaluate": ("soundsieve.cli.evaluate", "Measure a model on test mixtures."),
+}
+"""Command -> its module, which holds a plain function of the same name, and a line for ``--help``."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command line and leave with its exit code.
+
+    0: all done; 1: some files failed; 2: the request cannot be met as it is, one line on stderr says why;
+    130: interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _app(arguments)(arguments, prog_name="soundsieve")
+    except KeyboardInterrupt:  # while a command is being imported
+        sys.exit(_interrupted())
+
+
+def _app(arguments: Sequence[str]) -> typer.Typer:
+    app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+    app.callback()(_root)
+    for name, (module, summary) in COMMANDS.items():
+        if arguments and arguments[0] == name:
+            app.command(name)(_telling_errors(getattr(importlib.import_module(module), name)))
+        else:
+            app.command(name, help=summary)(_placeholder())
+    return app
+
+
+def _telling_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with errors that are the caller's to mend told in one line instead of a traceback."""
+
+    @functools.wraps(command)
+    def told(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except SoundsieveError as error:
+            print(f"soundsieve: {error}", file=sys.stderr)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(_interrupted()) from error
+
+    return told
+
+
+def _interrupted() -> int:
+    print("soundsieve: interrupted", file=sys.stderr)
+    return 130
+
+
+def _placeholder() -> Callable[[], None]:
+    """Stands for a command in ``--help``; a command that runs is imported instead."""
+
+    def not_asked_for() -> None: ...
+
+    return not_asked_for
+
+
+def _version(value: bool) -> Any:
+    if value:
+        from soundsieve import __version__
+
+        print(f"soundsieve {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Describe a sound, get that sound alone: grep for recordings."""
+
+
+if __name__ == "__main__":
+    main()
