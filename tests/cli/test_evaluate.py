@@ -88,7 +88,7 @@ def test_conditions_can_be_chosen(benchmark: Path):
         str(benchmark / "clips/clips.csv"),
     )
     names = [line.split("|")[1].strip() for line in out.splitlines() if line.startswith("|")]
-    assert names[2:] == ["mixture", "text", "example-any", "ideal ratio mask"]
+    assert names[2:] == ["mixture", "half the mixture", "text", "example-any", "ideal ratio mask"]
 
 
 def test_mistakes_are_named(benchmark: Path):

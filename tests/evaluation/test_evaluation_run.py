@@ -182,6 +182,9 @@ def test_the_baselines_stand_on_both_sides():
     for row in measured:
         if row["condition"] == "mixture":
             assert row["sdri"] == 0
+        elif row["condition"] == "half the mixture":  # |s - (s + n) / 2|^2 = |s - n|^2 / 4, half of |n|^2
+            assert row["sdri"] == pytest.approx(3, abs=0.4)
+            assert row["si_sdri"] == pytest.approx(0, abs=1e-3)
         else:
             assert row["sdri"] > 6
         assert Estimate(torch.zeros(1)).presence is row["presence"] is row["query"] is None

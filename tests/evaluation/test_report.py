@@ -51,7 +51,7 @@ def test_selectivity_needs_both_answers():
 def test_an_unmoved_system_scores_zero():
     summary = summarise(rows(Unmoved()))
     text = summary["conditions"]["text"]
-    assert text["sdri"] == {"mean": 0, "interval": [0, 0]}
+    assert text["sdri"] == {"mean": 0, "interval": [0, 0], "median": 0}
     assert text["selectivity"]["mean"] == 0
     assert (text["n"], text["pairs"]) == (24, 12)
     assert summary["absent"]["energy_db_median"] == 0
@@ -83,7 +83,8 @@ def test_a_knowing_system_is_selective_and_notices_absence():
 
 def test_baselines_frame_the_tables():
     summary = summarise(rows(Unmoved()))
-    assert list(summary["conditions"])[:2] == ["mixture", "text"]
+    assert list(summary["conditions"])[:3] == ["mixture", "half the mixture", "text"]
+    assert summary["conditions"]["half the mixture"]["sdri"]["mean"] == pytest.approx(3, abs=0.2)
     assert list(summary["conditions"])[-1] == "ideal ratio mask"
     assert summary["conditions"]["mixture"]["sdri"]["mean"] == 0
     assert "selectivity" not in summary["conditions"]["mixture"]

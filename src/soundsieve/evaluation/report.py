@@ -66,14 +66,16 @@ def summarise(rows: Sequence[Row], *, presence_threshold: float = 0.5) -> Summar
         presence_threshold: presence from which a system says that a sound is there.
     """
     summary: Summary = {"conditions": {}}
-    for name, meaning in ({"mixture": ""} | CONDITIONS | BASELINES).items():  # the ceiling comes last
+    meanings = BASELINES | CONDITIONS
+    for name in sorted(meanings, key="ideal ratio mask".__eq__):  # the ceiling comes last
         found = [row for row in of_condition(rows, name) if row["direction"] is not None]
         if found:
             pairs = [row["pair"] for row in found]
-            entry: Summary = {"meaning": meaning, "n": len(found), "pairs": len(set(pairs))}
+            entry: Summary = {"meaning": meanings[name], "n": len(found), "pairs": len(set(pairs))}
             for column in ("sdr", "sdri", "si_sdr", "si_sdri"):
                 result = mean_with_interval([row[column] for row in found], pairs)
                 entry[column] = {"mean": result["mean"], "interval": result["interval"]}
+                entry[column]["median"] = round(float(np.median([row[column] for row in found])), 4)
             apart = selectivity(rows, name)
             if apart and name not in BASELINES:
                 entry["selectivity"] = mean_with_interval([float(x) for x in apart.values()], list(apart))
@@ -193,12 +195,13 @@ def condition_table(summary: Summary) -> str:
             str(entry["n"]),
             f"{entry['sdr']['mean']:.1f}",
             _span(entry["sdri"]),
+            f"{entry['sdri']['median']:.1f}",
             _span(entry["si_sdri"]),
             _span(entry["selectivity"], 2) if "selectivity" in entry else "",
         ]
         for name, entry in summary["conditions"].items()
     ]
-    return _table(["query", "n", "SDR", "SDRi, dB (95%)", "SI-SDRi, dB (95%)", "selectivity (95%)"], rows)
+    return _table(["query", "n", "SDR", "SDRi, dB (95%)", "median", "SI-SDRi, dB (95%)", "selectivity (95%)"], rows)
 
 
 def absent_table(summary: Summary) -> str:

@@ -58,7 +58,8 @@ CONDITIONS = {
 
 BASELINES = {
     "mixture": "the unprocessed mixture",
-    "ideal ratio mask": "a mask made from the two sounds themselves",
+    "half the mixture": "the mixture at half its level: what SDRi gives for knowing nothing",
+    "ideal ratio mask": "a mask made from the two sounds themselves: a ceiling, not a system",
 }
 """What needs no system; measured along with it."""
 
@@ -203,7 +204,8 @@ def baselines(
         mixed = mix(pair, sounds, seconds=seconds)
         for direction in (0, 1):
             clip = clips[pair.paths[direction]]
-            answers = mixed.mixture, ideal_ratio_mask(mixed.sources[direction], mixed.sources[1 - direction])
+            wanted, other = mixed.sources[direction], mixed.sources[1 - direction]
+            answers = mixed.mixture, mixed.mixture / 2, ideal_ratio_mask(wanted, other)
             for name, answer in zip(BASELINES, answers, strict=True):
                 head = _head(pair.pair_id, direction, name, clip.label, _source(clip), None)
                 yield head | _measure(answer, mixed, direction) | {"presence": None}
@@ -328,8 +330,10 @@ def _estimate(system: System, mixture: Tensor, conditions: Sequence[Condition]) 
 
 def _in_segments(system: System, mixture: Tensor, condition: Condition) -> Estimate:
     """For a system of shorter segments than the mixtures: each mixture is cut and cross-faded on its own."""
-    sides = zip(condition.positive.split(1), condition.negative.split(1), strict=True)
-    answers = [separate(system, row.cpu(), Condition(*side)) for row, side in zip(mixture.split(1), sides, strict=True)]
+    sides = zip(torch.split(condition.positive, 1), torch.split(condition.negative, 1), strict=True)
+    answers = [
+        separate(system, row.cpu(), Condition(*side)) for row, side in zip(torch.split(mixture, 1), sides, strict=True)
+    ]
     presences = [answer.presence for answer in answers if answer.presence is not None]
     return Estimate(torch.cat([answer.target for answer in answers]), torch.cat(presences) if presences else None)
 
