@@ -6,8 +6,8 @@ A page asks for a table with a pair of comments; what stands between them is rep
     <!-- /results -->
 
 NAME is a file of benchmarks/results without its suffix: `speed` as `benchmarks/speed.py` writes it, anything else as
-`soundsieve evaluate -o` does. Two names need no file: `models` is the catalogue of models, and `checksum-MODEL` is one
-line about where a model's weights are and how to recognise them.
+`soundsieve evaluate -o` does. `labels-NAME` lists what the model of that file separates best and worst. Two names need
+no file: `models` is the catalogue of models, and `checksum` is one line about the embedded model's weights.
 
     python benchmarks/write_tables.py            # write
     python benchmarks/write_tables.py --check    # say which pages are out of date, and fail
@@ -16,6 +16,7 @@ line about where a model's weights are and how to recognise them.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import re
 import sys
@@ -24,6 +25,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+EMBEDDED = ROOT / "src" / "soundsieve" / "embedded" / "starter.safetensors"
 PAGES = ("README.md", "model_cards/*.md", "benchmarks/README.md", "docs/*.md")
 BLOCK = re.compile(r"(<!-- results:(?P<name>[\w.-]+) -->\n).*?(<!-- /results -->)", re.DOTALL)
 NOT_YET = "*Not measured yet.*\n"
@@ -65,6 +67,20 @@ def speed_table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def labels_table(result: dict[str, Any], shown: int = 8, at_least: int = 4) -> str:
+    """The labels that are separated worst and best by their captions, among those asked for often enough to tell."""
+    labels = {name: entry for name, entry in result["by_label"].items() if entry["n"] >= at_least and "text" in entry}
+    ordered = sorted(labels, key=lambda name: float(labels[name]["text"]))
+    lines = ["| worst | SDRi | best | SDRi |", "| --- | ---: | --- | ---: |"]
+    for worst, best in list(zip(ordered, reversed(ordered), strict=True))[:shown]:
+        lines.append(f"| {worst} | {labels[worst]['text']:.1f} dB | {best} | {labels[best]['text']:.1f} dB |")
+    lines += [
+        "",
+        f"By caption; labels asked for at least {at_least} times. A few mixtures a label: a hint, not a measurement.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def models_table() -> str:
     """The catalogue of models."""
     from soundsieve.weights.catalog import CATALOG
@@ -72,29 +88,37 @@ def models_table() -> str:
     lines = ["| name | what | size | sample rate | licence | sha256 |", "| --- | --- | ---: | ---: | --- | --- |"]
     for entry in CATALOG.values():
         size = f"{entry.size_mb:.1f} MB" if entry.size_mb else ""
-        digest = f"`{entry.sha256[:16]}`" if entry.sha256 else ""
+        digest = entry.sha256 or (embedded_sha256() if entry.name == "starter" else "")
         rate = f"{entry.sample_rate / 1000:g} kHz"
-        lines.append(f"| `{entry.name}` | {entry.summary} | {size} | {rate} | {entry.licence} | {digest} |")
+        short = f"`{digest[:16]}`" if digest else ""
+        lines.append(f"| `{entry.name}` | {entry.summary} | {size} | {rate} | {entry.licence} | {short} |")
     return "\n".join(lines) + "\n"
 
 
-def checksum_line(name: str) -> str:
-    """Where the weights of one model are, how large, and their whole checksum."""
-    from soundsieve.weights.catalog import CATALOG
+def embedded_sha256() -> str:
+    """Checksum of the embedded model's file; empty where there is none."""
+    return hashlib.sha256(EMBEDDED.read_bytes()).hexdigest() if EMBEDDED.exists() else ""
 
-    entry = CATALOG[name]
-    return f"Weights: `{entry.where}`, {entry.size_mb:.1f} MB, sha256 `{entry.sha256}`.\n"
+
+def checksum_line() -> str:
+    """Where the embedded weights are, how large, and their whole checksum."""
+    if not EMBEDDED.exists():
+        return NOT_YET
+    size_mb = EMBEDDED.stat().st_size / 1e6
+    return f"Weights: `{EMBEDDED.relative_to(ROOT)}`, {size_mb:.1f} MB, sha256 `{embedded_sha256()}`.\n"
 
 
 def render(name: str) -> str:
     if name == "models":
         return models_table()
-    if name.startswith("checksum-"):
-        return checksum_line(name.removeprefix("checksum-"))
-    path = RESULTS / f"{name}.json"
+    if name == "checksum":
+        return checksum_line()
+    path = RESULTS / f"{name.removeprefix('labels-')}.json"
     if not path.exists():
         return NOT_YET
     result = json.loads(path.read_text("utf-8"))
+    if name.startswith("labels-"):
+        return labels_table(result)
     return speed_table(result) if result.get("kind") == "speed" else quality_table(result)
 
 

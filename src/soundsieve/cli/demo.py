@@ -31,8 +31,6 @@ def demo(
     sound (SDR, the energy of the sound over the energy of the error, in dB) before and after.
     """
     import numpy as np
-    from rich.console import Console
-    from rich.table import Table
 
     from soundsieve import audio
     from soundsieve.separator import load
@@ -41,27 +39,24 @@ def demo(
     mixture = np.sum(list(references.values()), axis=0)
     separator = load(model, device)
 
-    table = Table(title=f"A dog in the rain, separated by '{model}'", title_justify="left")
-    for heading in ("query", "SDR of the mixture", "SDR of the answer", "file"):
-        table.add_column(heading, justify="right" if heading.startswith("SDR") else "left", no_wrap=True)
+    print(f"A dog in the rain, separated by '{model}'. How close each sound is to the clean one (SDR):\n")
+    print(f"  {'query':16}{'in the mixture':>16}{'in the answer':>16}   file")
     written = [audio.encode(output / "mixture.wav", mixture, sample_rate)]
     answers = {}
     for query, reference in references.items():
         answers[query] = separator.separate(mixture, query, sample_rate=sample_rate)
-        path = output / f"{query.replace(' ', '-')}.wav"
-        written.append(audio.encode(path, answers[query].target, sample_rate))
+        written.append(answers[query].save(output / f"{query.replace(' ', '-')}.wav"))
         before, after = _sdr(mixture, reference), _sdr(answers[query].target, reference)
-        table.add_row(query, f"{before:.1f} dB", f"{after:.1f} dB", str(path))
-    console = Console()
-    console.print(table)
-    console.print(f"The mixture is {output / 'mixture.wav'}.", highlight=False)
+        numbers = "".join(f"{round(value, 1) + 0.0:>13.1f} dB" for value in (before, after))  # + 0.0: never "-0.0"
+        print(f"  {query:16}{numbers}   {written[-1].path}")
+    print(f"\nThe mixture is {written[0].path}.")
     for file in written:
         if file.note:
-            console.print(f"{file.path}: {file.note}", highlight=False)
+            print(f"{file.path}: {file.note}")
 
     first, answer = next(iter(answers.items()))
     panels = {"the mixture": mixture, f"asked for: {first}": answer.target, "everything else": answer.residual}
-    console.print(_draw(output / "demo.png", panels, sample_rate), highlight=False)
+    print(_draw(output / "demo.png", panels, sample_rate))
 
 
 def bundled_clips() -> tuple[dict[str, np.ndarray], int]:
