@@ -19,22 +19,24 @@ LEXICON_KINDS = ("source", "sound", "verb", "place", "quality", "material")
 
 _NAMED = (
     ("{name}", 4), ("{a:name}", 3), ("the {name}", 1), ("the sound of {a:name}", 2), ("the sound of {name}", 2),
-    ("sound of {name}", 1), ("{name} sound", 1), ("{name} noise", 1), ("{name} sounds", 1), ("{quality} {name}", 3),
-    ("{a:quality} {name}", 3), ("{name} {place}", 3), ("{a:name} {place}", 3), ("{quality} {name} {place}", 2),
-    ("{name} and {name2}", 3), ("{a:name} and {a:name2}", 1), ("{name} with {name2} in the background", 1),
-    ("{name}, {name2}", 1), ("{name} of {a:source}", 1), ("{a:source} and {name}", 1), ("i hear {a:name}", 1),
-    ("there is {a:name} {place}", 1), ("someone hears {name}", 1), ("a recording of {name}", 1), ("{name} on {material}", 1),
+    ("sound of {name}", 1), ("{name} sound", 1), ("{name} noise", 1), ("{name} sounds", 1),
+    ("{quality} {name}", 3), ("{a:quality} {name}", 3), ("{name} {place}", 3), ("{a:name} {place}", 3),
+    ("{quality} {name} {place}", 2), ("{name} and {name2}", 3), ("{a:name} and {a:name2}", 1),
+    ("{name} with {name2} in the background", 1), ("{name}, {name2}", 1), ("{name} of {a:source}", 1),
+    ("{a:source} and {name}", 1), ("i hear {a:name}", 1), ("there is {a:name} {place}", 1),
+    ("someone hears {name}", 1), ("a recording of {name}", 1), ("{name} on {material}", 1),
 )  # fmt: skip
 _MADE = (
     ("{source}", 3), ("{a:source}", 3), ("the {source}", 1), ("{source} {ing}", 3), ("{a:source} {ing}", 5),
     ("{a:source} {s}", 4), ("{a:source} is {ing}", 5), ("the {source} {s}", 1), ("{a:source} {s} {place}", 3),
     ("{a:source} {ing} {place}", 3), ("{a:quality} {source} {ing}", 3), ("{a:quality} {source}", 1), ("{ing}", 2),
-    ("someone {s}", 2), ("someone is {ing}", 2), ("somebody {ing} {a:source}", 1), ("a person is {ing} {a:source}", 2),
-    ("a man {ing} {a:source}", 1), ("a woman is {ing}", 1), ("people {ing} {place}", 1), ("{ing} {a:source}", 3),
-    ("{ing} {place}", 1), ("the {ing} of {a:source}", 2), ("the {sound} of {a:source}", 5), ("{source} {sound}", 5),
-    ("{a:source} {sound}", 2), ("{sound}", 1), ("{a:sound}", 1), ("{a:quality} {sound}", 4), ("{quality} {sound}", 2),
-    ("{a:quality} {sound} {place}", 2), ("{a:sound} {place}", 1), ("{sound} from {a:source}", 2), ("{ing} {material}", 2),
-    ("{material} {ing}", 1), ("{material} {sound}", 2), ("{a:material} {source} {ing}", 2), ("the sound of {ing}", 1),
+    ("someone {s}", 2), ("someone is {ing}", 2), ("somebody {ing} {a:source}", 1),
+    ("a person is {ing} {a:source}", 2), ("a man {ing} {a:source}", 1), ("a woman is {ing}", 1),
+    ("people {ing} {place}", 1), ("{ing} {a:source}", 3), ("{ing} {place}", 1), ("the {ing} of {a:source}", 2),
+    ("the {sound} of {a:source}", 5), ("{source} {sound}", 5), ("{a:source} {sound}", 2), ("{sound}", 1),
+    ("{a:sound}", 1), ("{a:quality} {sound}", 4), ("{quality} {sound}", 2), ("{a:quality} {sound} {place}", 2),
+    ("{a:sound} {place}", 1), ("{sound} from {a:source}", 2), ("{ing} {material}", 2), ("{material} {ing}", 1),
+    ("{material} {sound}", 2), ("{a:material} {source} {ing}", 2), ("the sound of {ing}", 1),
     ("the sound of {a:source}", 1), ("the sound of {a:source} {ing}", 1), ("{source} {place}", 2),
     ("{a:source} {ing} and {a:source2} {ing2}", 3), ("{a:source} {ing} while {a:source2} {s2}", 2),
     ("{a:source} {s} and {s2}", 2), ("{a:source} and {a:source2}", 2), ("{source} and {source2}", 1),
@@ -43,12 +45,14 @@ _MADE = (
     ("{a:source} is {ed}", 2), ("{a:source} being {ed} {place}", 1),
 )  # fmt: skip
 _WORDY = (
-    ("{word}", 4), ("{a:word}", 4), ("the {word}", 2), ("{word}s", 1), ("{word} {word2}", 4), ("{a:word} {word2}", 3),
-    ("{word} sound", 1), ("the sound of {a:word}", 2), ("the sound of {word}", 1), ("{a:word} {ing}", 2), ("{word} {ing}", 1),
-    ("{a:word} {s}", 2), ("{a:word} is {ing}", 1), ("{word} {sound}", 2), ("{a:word} {sound}", 1), ("{quality} {word}", 2),
-    ("{a:quality} {word}", 2), ("{word} {place}", 2), ("{a:source} {word}", 2), ("{word} {source}", 2), ("{word} and {word2}", 2),
-    ("{word} of {a:word2}", 1), ("{a:source} {word} {word2}", 1), ("someone {word} {a:source}", 1), ("{ing} {a:word}", 2),
-    ("{word} {word2} {word3}", 1), ("{a:word} in the {word2}", 1), ("{a:word} with {a:word2}", 1), ("the {word} {s} {place}", 1),
+    ("{word}", 4), ("{a:word}", 4), ("the {word}", 2), ("{word}s", 1), ("{word} {word2}", 4),
+    ("{a:word} {word2}", 3), ("{word} sound", 1), ("the sound of {a:word}", 2), ("the sound of {word}", 1),
+    ("{a:word} {ing}", 2), ("{word} {ing}", 1), ("{a:word} {s}", 2), ("{a:word} is {ing}", 1),
+    ("{word} {sound}", 2), ("{a:word} {sound}", 1), ("{quality} {word}", 2), ("{a:quality} {word}", 2),
+    ("{word} {place}", 2), ("{a:source} {word}", 2), ("{word} {source}", 2), ("{word} and {word2}", 2),
+    ("{word} of {a:word2}", 1), ("{a:source} {word} {word2}", 1), ("someone {word} {a:source}", 1),
+    ("{ing} {a:word}", 2), ("{word} {word2} {word3}", 1), ("{a:word} in the {word2}", 1),
+    ("{a:word} with {a:word2}", 1), ("the {word} {s} {place}", 1),
 )  # fmt: skip
 
 _JOINTS = (" and ", " while ", " as ", ", then ", " followed by ", " with ", ", and ", " before ", " and then ", ", ")
