@@ -6,7 +6,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from identity_system import IdentitySystem
@@ -36,10 +35,9 @@ def clips() -> Path:
     return CLIPS
 
 
-def tone_and_noise(seconds: float, sample_rate: int, channels: int = 1, seed: int = 0) -> np.ndarray:
-    """A tone of its own pitch per channel in seeded noise, shape ``(C, T)``, float32, peak below 0.6."""
-    samples = round(seconds * sample_rate)
-    time = np.arange(samples) / sample_rate
-    noise = np.random.default_rng(seed).uniform(-0.1, 0.1, (channels, samples))
-    tones = [0.4 * np.sin(2 * np.pi * 220 * (channel + 1) * time) for channel in range(channels)]
-    return (np.stack(tones) + noise).astype(np.float32)
+@pytest.fixture
+def identity_file(identity: IdentitySystem, tmp_path: Path) -> str:
+    """A checkpoint of the tests' own system, to load by path."""
+    path = tmp_path / "identity.safetensors"
+    checkpoint.save_system(path, identity)
+    return str(path)

@@ -146,7 +146,7 @@ def encode(path: str | Path, samples: Samples, sample_rate: int, *, subtype: str
             soundfile.SoundFile(temporary, "w", sample_rate, frames.shape[1], chosen, format=container) as file,
         ):
             for start in range(0, len(frames), _BLOCK):
-                file.write(frames[start : start + _BLOCK])
+                file.write(_rounded(frames[start : start + _BLOCK], chosen))
     except (soundfile.SoundFileError, RuntimeError, OSError) as error:
         what = f"{container}, {frames.shape[1]} channels at {sample_rate} Hz"
         raise AudioError(f"cannot write {path} ({what}): {_reason(error)}") from error
@@ -250,6 +250,18 @@ def _fit_range(frames: Samples, container: str, subtype: str) -> tuple[Samples, 
         f"its peak is {peak:.3f}, past what {container} holds, so it was turned down by {20 * np.log10(peak):.2f} dB"
     )
     return frames / np.float32(peak), subtype, turned
+
+
+def _rounded(frames: Samples, subtype: str) -> npt.NDArray[Any]:
+    """Samples as the nearest 16- or 24-bit numbers (libsndfile itself would round all of them down).
+
+    Full scale, +1.0, becomes the largest number there is, one step lower.
+    """
+    if subtype not in ("PCM_16", "PCM_24"):
+        return frames
+    full = np.float32(2**15 if subtype == "PCM_16" else 2**23)
+    numbers = np.clip(np.rint(frames * full), -full, full - 1)
+    return numbers.astype(np.int16) if subtype == "PCM_16" else numbers.astype(np.int32) << 8
 
 
 def _reason(error: BaseException) -> str:
