@@ -44,7 +44,8 @@ def mel_to_hz(mel: np.ndarray) -> np.ndarray:
 def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, fmin_hz: float, fmax_hz: float) -> Tensor:
     """Triangular filters, equally spaced in Slaney mels, each of area one (Hz times weight).
 
-    Band m rises from edge m to edge m + 1 and falls to edge m + 2; its height 2 / (edge[m+2] - edge[m]) makes that area.
+    Band m rises from edge m to edge m + 1 and falls to edge m + 2.
+    Its height is 2 / (edge[m+2] - edge[m]).
 
     Args:
         sample_rate: Hz.

@@ -41,7 +41,7 @@ def _filters(old: int, new: int, dtype: torch.dtype, device: torch.device) -> tu
 
 
 def sinc_resample(x: Tensor, from_rate: int, to_rate: int) -> Tensor:
-    """Resample waveforms ``(B, T)`` to ``(B, ceil(T to_rate / from_rate))``; at equal rates ``x`` itself is returned."""
+    """Resample waveforms ``(B, T)`` to ``(B, ceil(T to_rate / from_rate))``; equal rates return ``x`` as it is."""
     if from_rate == to_rate:
         return x
     divisor = math.gcd(from_rate, to_rate)

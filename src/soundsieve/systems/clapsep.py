@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from soundsieve.audio import decode, resample
+from soundsieve.audio import check_finite, decode, resample
 from soundsieve.dsp.sinc_resample import sinc_resample
 from soundsieve.dsp.stft import istft, stft
 from soundsieve.encoders.clap import CLAP, CLAPConfig
-from soundsieve.errors import ConfigError
+from soundsieve.errors import ConfigError, QueryError
 from soundsieve.nn.film import FiLM
 from soundsieve.nn.htsat import HTSAT, HTSATConfig, unfold
 from soundsieve.nn.lora import add_lora, merge_lora
@@ -117,7 +117,7 @@ class CLAPSepConfig:
 
 
 class QuerySkip(nn.Module):
-    """The tower's features, projected, modulated by the query, joined to the decoder's: LayerNorm(FiLM(Linear(f)) + x)."""
+    """A level of the tower, modulated by the query, joined to the decoder: LayerNorm(FiLM(Linear(features)) + x)."""
 
     def __init__(self, channels: int, condition: int) -> None:
         super().__init__()
@@ -278,7 +278,10 @@ class CLAPSep(System):
 
     def _embed_clip(self, clip: ClipLike) -> Tensor:
         samples, sample_rate = decode(clip) if isinstance(clip, (str, Path)) else clip
-        mono = np.asarray(samples, dtype=np.float32).reshape(-1, samples.shape[-1]).mean(0)
+        if samples.ndim not in (1, 2) or not samples.size or not np.issubdtype(samples.dtype, np.floating):
+            raise QueryError("an example clip is floating-point samples, shape (T,) or (C, T), that are not empty")
+        check_finite(samples, sample_rate, "the example clip")
+        mono = samples.astype(np.float32).reshape(-1, samples.shape[-1]).mean(0)
         heard = torch.from_numpy(resample(mono, sample_rate, self.config.clap.audio.sample_rate))
         return self.clap.embed_audio(heard[None].to(self.clap.logit_scale.device))
 

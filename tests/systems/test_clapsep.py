@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from reference_weights import clap_key, clapsep_key, drawn, in_clapsep_file, signal, unit
+from torch import Tensor
+
+from soundsieve.encoders.clap import CLAP, CLAPConfig
+from soundsieve.errors import AudioError, ConfigError, QueryError
+from soundsieve.losses import sdr_loss
+from soundsieve.nn.lora import LoRALinear
+from soundsieve.query import Condition, Query
+from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
+from soundsieve.weights.checkpoint import load_system, save_system
+from soundsieve.weights.config import from_dict, to_dict
+
+DATA = Path(__file__).parents[1] / "data" / "clapsep"
+
+
+@pytest.fixture
+def system() -> CLAPSep:
+    torch.manual_seed(0)
+    return CLAPSep(CLAPSepConfig.debug()).eval()
+
+
+def condition(system: CLAPSep, batch: int = 1, seed: int = 0) -> Condition:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (batch, system.config.clap.dim)
+    sides = [torch.nn.functional.normalize(torch.randn(shape, generator=generator), dim=1) for _ in range(2)]
+    return Condition(*sides)
+
+
+def noise(system: CLAPSep, batch: int = 1) -> Tensor:
+    return 0.1 * torch.randn(batch, round(system.segment_s * system.sample_rate))
+
+
+# --- what goes in and out ---
+
+
+def test_returns_a_target_as_long_as_the_mixture(system: CLAPSep) -> None:
+    longest = system.config.clap.audio.n_frames * system.config.hop_length - 1
+    for samples in (1, 319, 320, 5001, longest):
+        target = system(0.1 * torch.randn(2, samples), condition(system))
+        assert target.shape == (2, samples)
+        assert target.isfinite().all()
+
+
+def test_longer_than_the_image(system: CLAPSep) -> None:
+    with pytest.raises(AudioError, match=r"must be under 1\.28 s"):
+        system(torch.zeros(1, system.config.clap.audio.n_frames * system.config.hop_length), condition(system))
+
+
+def test_a_batch_equals_its_parts(system: CLAPSep) -> None:
+    x, c = noise(system, 2), condition(system, 2)
+    parts = [system(x[i : i + 1], Condition(c.positive[i : i + 1], c.negative[i : i + 1])) for i in range(2)]
+    torch.testing.assert_close(system(x, c), torch.cat(parts), atol=1e-6, rtol=1e-5)
+
+
+def test_one_condition_serves_a_batch(system: CLAPSep) -> None:
+    x, c = noise(system, 2), condition(system)
+    torch.testing.assert_close(system(x, c), torch.cat([system(x[:1], c), system(x[1:], c)]), atol=1e-6, rtol=1e-5)
+
+
+def test_silence_stays_silence(system: CLAPSep) -> None:
+    assert (system(torch.zeros(1, 8000), condition(system)) == 0).all()
+
+
+def test_another_query_gives_another_target(system: CLAPSep) -> None:
+    x, c = noise(system), condition(system)
+    target = system(x, c)
+    others = [condition(system, seed=1), Condition(c.negative, c.positive), Condition(c.positive, 0 * c.negative)]
+    for other in others:
+        assert (system(x, other) - target).abs().max() > 1e-4 * target.abs().max()
+
+
+def test_only_normalised_queries_forget_their_length(system: CLAPSep) -> None:
+    x, c = noise(system), condition(system)
+    longer = Condition(3 * c.positive, 3 * c.negative)
+    torch.testing.assert_close(system(x, longer), system(x, c))
+    system.config = replace(system.config, normalise_concat=False)
+    assert not torch.allclose(system(x, longer), system(x, c))
+
+
+# --- queries ---
+
+
+def test_a_query_becomes_two_unit_embeddings(system: CLAPSep) -> None:
+    clip = (np.random.default_rng(0).standard_normal((2, 8000)).astype(np.float32), 16000)
+    c = system.encode_query(Query(text=("rain", "wind"), exclude="a dog", like=(clip, clip), unlike=clip))
+    assert c.positive.shape == c.negative.shape == (1, system.config.clap.dim)
+    torch.testing.assert_close(c.positive.norm(dim=1), torch.ones(1))
+    torch.testing.assert_close(c.negative.norm(dim=1), torch.ones(1))
+
+
+def test_zeros_stand_for_a_side_that_is_not_asked(system: CLAPSep) -> None:
+    wanted, unwanted = system.encode_query(Query(text="rain")), system.encode_query(Query(exclude="rain"))
+    torch.testing.assert_close(wanted.positive, system.clap.embed_text(["rain"]))
+    torch.testing.assert_close(wanted.positive, unwanted.negative)
+    assert (wanted.negative == 0).all()
+    assert (unwanted.positive == 0).all()
+
+
+def test_an_example_clip_is_resampled_and_mixed_down(system: CLAPSep, clips: Path) -> None:
+    c = system.encode_query(Query(like=clips / "sheep.flac"))
+    torch.testing.assert_close(c.positive.norm(dim=1), torch.ones(1))
+    x = np.random.default_rng(0).standard_normal(32000).astype(np.float32)
+    stereo = system.encode_query(Query(like=(np.stack([2 * x, 0 * x]), 32000)))
+    torch.testing.assert_close(stereo.positive, system.clap.embed_audio(torch.from_numpy(x)[None]))
+
+
+@pytest.mark.parametrize("samples", [np.zeros(10, dtype=np.int16), np.zeros((1, 0), dtype=np.float32)])
+def test_example_clips_that_are_none(system: CLAPSep, samples: np.ndarray) -> None:
+    with pytest.raises(QueryError, match="an example clip is floating-point samples"):
+        system.encode_query(Query(like=(samples, 32000)))
+
+
+def test_a_broken_example_clip(system: CLAPSep) -> None:
+    with pytest.raises(AudioError, match="the example clip is broken"):
+        system.encode_query(Query(like=(np.full(10, np.nan, dtype=np.float32), 32000)))
+
+
+# --- training and freezing ---
+
+
+def test_the_adapted_tower_starts_as_claps(system: CLAPSep) -> None:
+    log_mel = system.tower.log_mel(noise(system))
+    for ours, claps in zip(system.tower.features(log_mel), system.clap.audio.features(log_mel), strict=True):
+        torch.testing.assert_close(ours, claps)
+
+
+def test_training_moves_what_is_trainable_and_nothing_else(system: CLAPSep) -> None:
+    system.train()
+    before = {name: tensor.clone() for name, tensor in system.state_dict().items()}
+    time = torch.arange(38400) / 32000
+    low, high = 0.3 * torch.sin(2 * torch.pi * 300 * time), 0.3 * torch.sin(2 * torch.pi * 5000 * time)
+    mixture, reference = (low + high).repeat(2, 1), torch.stack([low, high])
+    asked = condition(system, 2)
+    optimiser = torch.optim.Adam(system.trainable_parameters(), lr=3e-3)
+    losses = []
+    for _ in range(20):
+        loss = sdr_loss(system(mixture, asked), reference).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 1
+    moved = {name for name, tensor in system.state_dict().items() if not torch.equal(tensor, before[name])}
+    for name in before:
+        in_tower = name.startswith("tower.") and (
+            "lora" in name or name.endswith(("attention.qkv.bias", "attention.proj.bias"))
+        )
+        # The tower's last blocks reach the decoder too, so every factor has a gradient.
+        assert (name in moved) == (in_tower or name.startswith(("decoder.", "mask_net."))), name
+
+
+def test_a_trained_clap_is_taken_over() -> None:
+    clap = CLAP(CLAPConfig.debug())
+    system = CLAPSep(CLAPSepConfig.debug(), clap=clap)
+    assert system.clap is clap
+    torch.testing.assert_close(system.tower.patches.proj.weight, clap.audio.patches.proj.weight)
+    assert system.tower.patches.proj.weight is not clap.audio.patches.proj.weight
+    with pytest.raises(ConfigError, match="the given CLAP has other sizes"):
+        CLAPSep(CLAPSepConfig.debug(), clap=CLAP(replace(CLAPConfig.debug(), dim=8)))
+
+
+def test_merging_changes_nothing_beyond_rounding(system: CLAPSep, tmp_path: Path) -> None:
+    for layer in system.tower.modules():
+        if isinstance(layer, LoRALinear):
+            torch.nn.init.normal_(layer.lora_b)
+    x, c = noise(system), condition(system)
+    before = system(x, c)
+    system.merge_lora()
+    torch.testing.assert_close(system(x, c), before, atol=1e-6, rtol=1e-4)
+    save_system(tmp_path / "merged.safetensors", system)
+    torch.testing.assert_close(load_system(tmp_path / "merged.safetensors")(x, c), system(x, c))
+
+
+def test_comes_back_from_its_file(system: CLAPSep, tmp_path: Path) -> None:
+    save_system(tmp_path / "clapsep.safetensors", system)
+    again = load_system(tmp_path / "clapsep.safetensors")
+    query, x = Query(text="rain", exclude="wind"), noise(system)
+    torch.testing.assert_close(again(x, again.encode_query(query)), system(x, system.encode_query(query)))
+
+
+# --- sizes ---
+
+
+@pytest.mark.parametrize("preset", [CLAPSepConfig.debug, CLAPSepConfig.small, CLAPSepConfig.base])
+def test_configs_survive_json(preset: object) -> None:
+    config = preset()  # type: ignore[operator]
+    assert from_dict(CLAPSepConfig, to_dict(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hop_length": 640}, "hop_length / sample_rate must be the same"),
+        ({"n_fft": 512}, "at most half of n_fft"),
+        ({"segment_s": 10.24}, "does not fit into 1024 frames"),
+        ({"mask_heads": 7}, "mask_heads 7 must divide"),
+        ({"lora_rank": -1}, "lora_rank is at least 0"),
+    ],
+)
+def test_sizes_that_do_not_fit(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        CLAPSepConfig(**change)  # type: ignore[arg-type]
+
+
+def base_on_meta() -> dict[str, Tensor]:
+    with torch.device("meta"):
+        return CLAPSep(CLAPSepConfig.base()).state_dict()
+
+
+def published_key(name: str) -> str:
+    """Our name -> the key in the file that it is read from: CLAP's for what is frozen, else CLAPSep's."""
+    if name.startswith("clap."):
+        return clap_key(name.removeprefix("clap."))
+    key = clapsep_key(name)
+    return key if in_clapsep_file(key) else f"module.{key}"
+
+
+def test_base_has_exactly_the_published_names_and_shapes() -> None:
+    """A renaming, and nothing but a renaming, leads from ours to the published entries."""
+    unused = ("tscam_conv", ".head.", "_transform.", "logit_scale_t")
+    with (DATA / "keys.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if not any(part in row["key"] for part in unused)]
+    expected = {
+        row["key"].replace("clap_model.model.", "module."): row["shape"] for row in rows if row["kind"] != "computed"
+    }
+    ours = {
+        clap_key(name.removeprefix("clap.")) if name.startswith("clap.") else clapsep_key(name): "x".join(
+            map(str, tensor.shape)
+        )
+        or "scalar"
+        for name, tensor in base_on_meta().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    assert ours == expected
+    assert Counter(ours.values()) == Counter(expected.values())
+
+
+@pytest.mark.slow
+def test_base_computes_what_the_published_code_computes() -> None:
+    """With the same made-up weights: waveforms within 2e-5 of their peak (rounding alone makes 6e-7)."""
+    vectors = np.load(DATA / "vectors.npz")
+    state = {}
+    for name, tensor in base_on_meta().items():
+        counter = name.endswith("num_batches_tracked")
+        state[name] = torch.tensor(0) if counter else drawn(published_key(name), tuple(tensor.shape))
+    system = CLAPSep(CLAPSepConfig.base())
+    system.load_state_dict(state)
+    system.eval()
+    mixture = signal("mix10", 320000, 32000)
+    positive, negative = unit("pos", 512), unit("neg", 512)
+    nothing = torch.zeros(1, 512)
+
+    def check(case: str, asked: Condition) -> None:
+        found = system(mixture, asked)[:, ::61].numpy()
+        np.testing.assert_allclose(found, vectors[f"{case}.stride61"], atol=2e-5 * vectors[f"{case}.peak"], rtol=0)
+
+    with torch.inference_mode():
+        check("direct_posneg", Condition(positive, negative))
+        check("direct_pos", Condition(positive, nothing))
+        check("direct_neg", Condition(nothing, negative))
+        config, system.config = system.config, replace(system.config, normalise_concat=False)
+        check("direct_posneg_nonorm", Condition(positive, negative))
+        system.config = config
+        heard = [
+            system.clap.embed_audio(signal("query5", 240000, 48000, 330)),
+            system.clap.embed_audio(signal("query8n", 384000, 48000, 110)),
+        ]
+        np.testing.assert_allclose(heard[0], vectors["audio_query.positive"], atol=1e-6)
+        np.testing.assert_allclose(heard[1], vectors["audio_query.negative"], atol=1e-6)
+        check("audio_query", Condition(*heard))
+        ids, mask = (torch.from_numpy(vectors[f"text_query.{part}"]) for part in ("input_ids", "attention_mask"))
+        read = system.clap.embed_tokens(ids, mask)
+        np.testing.assert_allclose(read, vectors["text_query.embeds"], atol=1e-6)
+        check("text_query", Condition(read[:1], read[1:]))
+        for name, samples, f0_hz in (("a10", 480000, 220), ("a5", 240000, 330)):
+            embedding = system.clap.embed_audio(signal(name, samples, 48000, f0_hz))[0]
+            np.testing.assert_allclose(embedding, vectors[f"{name}.embed"], atol=1e-6)
