@@ -1,0 +1,131 @@
+"""The Sieve network: conditions matter, batches do not, and the level of a recording does not either."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from soundsieve.errors import ConfigError, QueryError
+from soundsieve.query import Condition, Query
+from soundsieve.systems.sieve import Sieve, SieveConfig
+
+
+@pytest.fixture(scope="module")
+def sieve() -> Sieve:
+    torch.manual_seed(0)
+    model = Sieve(SieveConfig.debug())
+    for module in model.modules():  # untrained statistics would leave the network all but linear
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def mixture() -> torch.Tensor:
+    torch.manual_seed(1)
+    t = torch.arange(48000) / 32000
+    return torch.stack([0.3 * torch.sin(2 * torch.pi * 440 * t) + 0.05 * torch.randn(48000), 0.1 * torch.randn(48000)])
+
+
+def condition(sieve: Sieve, text: str | None, exclude: str | None = None) -> Condition:
+    return sieve.encode_query(Query(text=text, exclude=exclude))
+
+
+def test_output_has_the_shape_of_the_mixture_for_any_length(sieve: Sieve) -> None:
+    asked = condition(sieve, "a dog")
+    for length in (1, 639, 640, 16001, 48000):
+        out = sieve.estimate(torch.randn(2, length), asked)
+        assert out.target.shape == (2, length)
+        assert out.presence is not None
+        assert out.presence.shape == (2,)
+
+
+def test_another_query_gives_another_answer(sieve: Sieve, mixture: torch.Tensor) -> None:
+    dog, rain = (sieve(mixture, condition(sieve, text)) for text in ("a dog", "rain"))
+    excluded = sieve(mixture, condition(sieve, "a dog", "rain"))
+    assert (dog - rain).abs().max() > 1e-4
+    assert (dog - excluded).abs().max() > 1e-4
+
+
+def test_zeros_stand_for_a_missing_side(sieve: Sieve, mixture: torch.Tensor) -> None:
+    asked = condition(sieve, None, "rain")
+    assert not asked.positive.any()
+    assert asked.negative.norm() == pytest.approx(1.0, abs=1e-5)
+    assert not condition(sieve, "rain").negative.any()
+    out = sieve.estimate(mixture, asked)
+    assert torch.equal(out.presence, torch.ones(2))  # "everything but" cannot be missing
+
+
+def test_a_batch_of_two_is_two_batches_of_one(sieve: Sieve, mixture: torch.Tensor) -> None:
+    asked = condition(sieve, "a dog")
+    both = sieve(mixture, asked)
+    alone = torch.cat([sieve(mixture[:1], asked), sieve(mixture[1:], asked)])
+    torch.testing.assert_close(both, alone, atol=1e-6, rtol=1e-5)
+
+
+def test_many_queries_at_once_equal_one_at_a_time(sieve: Sieve, mixture: torch.Tensor) -> None:
+    asked = [condition(sieve, "a dog"), condition(sieve, None, "rain"), condition(sieve, "bird", "wind")]
+    together = sieve.estimate_many(mixture, asked)
+    for one, many in zip(asked, together, strict=True):
+        torch.testing.assert_close(sieve(mixture, one), many.target, atol=1e-6, rtol=1e-5)
+
+
+def test_the_answer_scales_with_the_recording(sieve: Sieve, mixture: torch.Tensor) -> None:
+    asked = condition(sieve, "a dog")
+    loud, soft = sieve.estimate(mixture, asked), sieve.estimate(mixture * 1e-3, asked)
+    torch.testing.assert_close(soft.target * 1e3, loud.target, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(soft.presence, loud.presence, atol=1e-4, rtol=1e-3)
+
+
+def test_silence_in_is_silence_out(sieve: Sieve) -> None:
+    out = sieve(torch.zeros(1, 32000), condition(sieve, "a dog"))
+    assert torch.isfinite(out).all()
+    assert not out.any()
+
+
+def test_the_mask_never_adds_energy_to_a_bin(sieve: Sieve, mixture: torch.Tensor) -> None:
+    out = sieve(mixture, condition(sieve, "a dog"))
+    assert out.square().sum() <= mixture.square().sum() * 1.001
+
+
+def test_example_clips_are_queries_in_the_text_space(sieve: Sieve) -> None:
+    rng = np.random.default_rng(0)
+    clips = [(rng.normal(size=(2, 22050)).astype(np.float32), 44100), (rng.normal(size=8000).astype(np.float32), 16000)]
+    one = sieve.encode_query(Query(like=clips[0]))
+    two = sieve.encode_query(Query(like=tuple(clips), text="a dog"))
+    assert one.positive.shape == (1, sieve.config.text.width)
+    assert two.positive.norm() == pytest.approx(1.0, abs=1e-5)
+    assert (one.positive - two.positive).abs().max() > 1e-3
+    with pytest.raises(Exception, match="silent"):
+        sieve.encode_query(Query(like=(np.zeros(8000, np.float32), 16000)))
+
+
+def test_the_gate_turns_down_only_what_is_not_there(sieve: Sieve) -> None:
+    sieve.config, kept = dataclasses.replace(sieve.config, gate_db=20.0, presence_threshold=0.4), sieve.config
+    gains = sieve._gate(torch.tensor([1.0, 0.4, 0.2, 0.0]))
+    sieve.config = kept
+    torch.testing.assert_close(gains, torch.tensor([1.0, 1.0, 10 ** (-10 / 20), 10 ** (-20 / 20)]))
+
+
+def test_presence_training_never_reaches_the_mask(sieve: Sieve, mixture: torch.Tensor) -> None:
+    asked = condition(sieve, "a dog")
+    scene = sieve.analysis(sieve.spectrum(mixture)[1])
+    _, presence = sieve.reader(scene, asked.expand(2).positive[:, None], asked.expand(2).negative[:, None])
+    presence.sum().backward()
+    moved = {name for name, p in sieve.named_parameters() if p.grad is not None and p.grad.any()}
+    sieve.zero_grad()
+    assert moved
+    assert all(name.startswith("reader.presence") for name in moved)
+
+
+def test_a_config_that_cannot_be_built_is_refused() -> None:
+    with pytest.raises(ConfigError, match="multiple of 8"):
+        SieveConfig(n_bands=60)
+    with pytest.raises(ConfigError, match="heads"):
+        SieveConfig(width=321)
+
+
+def test_nothing_asked_is_an_error() -> None:
+    with pytest.raises(QueryError, match="nothing was asked"):
+        Query()
