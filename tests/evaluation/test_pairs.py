@@ -60,6 +60,8 @@ def test_examples_are_other_recordings_of_the_label():
             assert len(examples) == (0 if CLIPS[path].label == "hiss" else 2)
             assert {CLIPS[example].label for example in examples} <= {CLIPS[path].label}
             assert CLIPS[path].group not in {CLIPS[example].group for example in examples}
+    named = {(path, examples) for pair in pairs() for path, examples in zip(pair.paths, pair.examples, strict=True)}
+    assert len(named) == len(CLIPS)  # the same ones in both mixtures that a clip is in
 
 
 def test_a_shared_caption_keeps_labels_apart():

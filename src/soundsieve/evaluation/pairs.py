@@ -6,7 +6,7 @@ one is placed among zeros, at an offset drawn once. Everything drawn is in the l
 
 A list is a CSV file beside a CSV of clips (path, label, caption, group, and optionally source and split); a pair names
 its clips by path. Each pair also names a sound that is in neither clip, to ask for in vain, and up to five example
-clips of each label, from other recordings (another group) than the clip that is mixed.
+clips of each label, from other recordings (another group) than the clip that is mixed: the same ones wherever it is.
 """
 
 from __future__ import annotations
@@ -170,6 +170,7 @@ def make_pairs(
         raise ConfigError(f"a list needs at least one pair, got {n}")
     rng = random.Random(seed)
     length = round(seconds * SAMPLE_RATE)
+    examples = {str(clip.path): draw_examples(clip, by_label[clip.label], rng) for clip in ordered}
     pairs = []
     for pair_id, (first, second) in enumerate(_draw(ordered, n, rng)):
         captions = {first.caption.lower(), second.caption.lower()}
@@ -190,8 +191,8 @@ def make_pairs(
                 _offset(sounds(str(second.path)), length, rng, str(second.path)),
                 absent_clip.label,
                 absent_clip.caption,
-                draw_examples(first, by_label[first.label], rng),
-                draw_examples(second, by_label[second.label], rng),
+                examples[str(first.path)],
+                examples[str(second.path)],
             )
         )
     return pairs

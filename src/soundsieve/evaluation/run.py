@@ -32,7 +32,7 @@ from torch import Tensor
 
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.oracle import ideal_ratio_mask
-from soundsieve.evaluation.pairs import SAMPLE_RATE, SECONDS, ClipLike, Mixed, Pair, Sounds, draw_examples, mix
+from soundsieve.evaluation.pairs import SAMPLE_RATE, SECONDS, ClipLike, Pair, Sounds, draw_examples, mix
 from soundsieve.files import replacing
 from soundsieve.metrics import absent_energy_db, sdr, si_sdr
 from soundsieve.query import Condition, Query
@@ -138,7 +138,9 @@ def plan(
             wordings = sorted((paraphrases or {}).get(clip.label, ()))
             wording = rng.choice(wordings) if wordings else None
             near = [str(Path(folder) / path) for path in pair.examples[direction]]
-            far = [str(Path(any_folder) / path) for path in draw_examples(clip, by_label.get(clip.label, []), rng)]
+            of_clip = random.Random(f"{seed}:{clip.path}")  # the same examples wherever the clip is
+            drawn = draw_examples(clip, by_label.get(clip.label, []), of_clip)
+            far = [str(Path(any_folder) / path) for path in drawn]
             asked = {
                 "text": {"text": clip.caption},
                 "text+exclude": {"text": clip.caption, "exclude": other.caption},
@@ -192,7 +194,7 @@ def evaluate(
     with _evaluating(system):
         for start in range(0, len(pairs), batch_size):
             batch = pairs[start : start + batch_size]
-            mixed = [mix(pair, sounds, seconds=seconds) for pair in batch]
+            mixed = [_mix(pair, sounds, seconds) for pair in batch]
             yield from _ask(system, [by_pair[pair.pair_id] for pair in batch], mixed, encoded)
 
 
@@ -201,7 +203,7 @@ def baselines(
 ) -> Iterator[Row]:
     """The rows of `BASELINES`, for both sounds of every pair."""
     for pair in pairs:
-        mixed = mix(pair, sounds, seconds=seconds)
+        mixed = _mix(pair, sounds, seconds)
         for direction in (0, 1):
             clip = clips[pair.paths[direction]]
             wanted, other = mixed.sources[direction], mixed.sources[1 - direction]
@@ -282,7 +284,7 @@ def _evaluating(system: System) -> Iterator[None]:
 
 
 def _ask(
-    system: System, questions: list[list[Question]], mixed: list[Mixed], encoded: dict[Query, Condition]
+    system: System, questions: list[list[Question]], mixed: list[_Measured], encoded: dict[Query, Condition]
 ) -> Iterator[Row]:
     """Rows for a batch: one list of questions, and one mixture, for each pair."""
     with torch.inference_mode():
@@ -361,21 +363,34 @@ def _head(pair_id: int, direction: int | None, condition: str, label: str, sourc
     }
 
 
-def _measure(answer: Tensor, mixed: Mixed, direction: int | None) -> Row:
+@dataclass(frozen=True)
+class _Measured:
+    """A mixture, its sources, and what the unprocessed mixture scores for each: SDR and SI-SDR, shape ``(2,)``."""
+
+    mixture: Tensor
+    sources: Tensor
+    before: tuple[Tensor, Tensor]
+
+
+def _mix(pair: Pair, sounds: Sounds, seconds: float) -> _Measured:
+    mixed = mix(pair, sounds, seconds=seconds)
+    twice = mixed.mixture.expand_as(mixed.sources)
+    return _Measured(mixed.mixture, mixed.sources, (sdr(twice, mixed.sources), si_sdr(twice, mixed.sources)))
+
+
+def _measure(answer: Tensor, mixed: _Measured, direction: int | None) -> Row:
     row: Row = {"energy_db": _number(absent_energy_db(answer, mixture=mixed.mixture))}
     if direction is None:
         return row
-    pair = torch.stack([answer, mixed.mixture])
-    reference = mixed.sources[direction].expand_as(pair)
-    sdr_db, sdr_before = sdr(pair, reference)
-    si_sdr_db, si_sdr_before = si_sdr(pair, reference)
-    other = si_sdr(answer, mixed.sources[1 - direction])
+    sdr_before, si_sdr_before = mixed.before
+    sdr_db = sdr(answer, mixed.sources[direction])
+    si_sdr_db = si_sdr(answer.expand_as(mixed.sources), mixed.sources)
     return row | {
         "sdr": _number(sdr_db),
-        "sdri": _number(sdr_db - sdr_before),
-        "si_sdr": _number(si_sdr_db),
-        "si_sdri": _number(si_sdr_db - si_sdr_before),
-        "si_sdr_other": _number(other),
+        "sdri": _number(sdr_db - sdr_before[direction]),
+        "si_sdr": _number(si_sdr_db[direction]),
+        "si_sdri": _number(si_sdr_db[direction] - si_sdr_before[direction]),
+        "si_sdr_other": _number(si_sdr_db[1 - direction]),
     }
 
 
