@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from soundsieve.encoders.text import SentenceEncoder
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.pairs import Clip, make_pairs
-from soundsieve.evaluation.run import quick_score
+from soundsieve.evaluation.run import evaluate, of_condition, plan, selectivity
+from soundsieve.metrics import roc_auc
 from soundsieve.systems.sieve import Scene, Sieve, SieveConfig
 from soundsieve.training.energies import EnergyBank, EnergyConfig
 from soundsieve.training.store import ClipStore
@@ -44,7 +45,7 @@ class SieveTaskConfig:
 
     batch_size: int = 32
     """Mixtures a step."""
-    examples: int = 12
+    examples: int = 10
     """Lone clips a step, used as example queries."""
     exclusion: float = 0.5
     """Share of queries that also name the other sound to suppress."""
@@ -56,7 +57,7 @@ class SieveTaskConfig:
     """Share of queries asked by both, a ~ U(0, 1)."""
     text_noise: float = 0.15
     """Length of the random vector added to half of the (unit) text vectors."""
-    cells: int = 800
+    cells: int = 500
     """Random cells a mixture in the cell loss."""
     weights: dict[str, float] = field(
         default_factory=lambda: {"snr": 1.0, "cell": 0.5, "frame": 0.15, "clip": 0.3, "example": 0.3, "presence": 0.5}
@@ -64,6 +65,10 @@ class SieveTaskConfig:
     """Of the parts of the loss."""
     validation_pairs: int = 100
     """Mixtures of the validation split that a checkpoint is judged by."""
+    missed: float = 0.05
+    """Share of the sounds that are there which may be reported as missing; sets the presence threshold."""
+    gate_db: float = 20.0
+    """How far, at most, the answer for a missing sound is turned down."""
     mixtures: EnergyConfig = field(default_factory=EnergyConfig)
     """How mixtures are made."""
     sentences: tuple[str, ...] = ()
@@ -290,9 +295,29 @@ class SieveTask:
 
     @torch.no_grad()
     def validate(self, module: nn.Module) -> dict[str, float]:
-        """SDR improvement by text, by text with exclusion, and selectivity on mixtures of the validation split."""
+        """SDR improvement by text and by text with exclusion, selectivity and presence, on validation mixtures.
+
+        Also calibrates the presence: the share ``missed`` of the sounds that are there lies below the threshold.
+        """
         assert isinstance(module, Sieve)
-        scores = quick_score(module, self.validation.sounds, self._pairs, self.validation.clips)
+        module.config = replace(module.config, gate_db=0.0)
+        by_path = {clip.path: clip for clip in self.validation.clips}
+        questions = plan(self._pairs, by_path, conditions=("text", "text+exclude", "absent"))
+        rows = list(evaluate(module, self._pairs, questions, self.validation.sounds, batch_size=16))
+        text, both, absent = (of_condition(rows, name) for name in ("text", "text+exclude", "absent"))
+        told_apart = selectivity(rows)
+        there, not_there = (torch.tensor([row["presence"] for row in part]) for part in (text, absent))
+        threshold = float(there.quantile(self.config.missed).clamp(0.01, 0.5))
+        module.config = replace(module.config, gate_db=self.config.gate_db, presence_threshold=threshold)
+        scores = {
+            "sdri_text": float(np.mean([row["sdri"] for row in text])),
+            "sdri_both": float(np.mean([row["sdri"] for row in both])),
+            "selectivity": float(np.mean(list(told_apart.values()))),
+            "absent_db": float(np.median([row["energy_db"] for row in absent])),
+            "presence_auc": roc_auc(
+                torch.cat([there, not_there]), torch.cat([torch.ones_like(there), torch.zeros_like(not_there)]).bool()
+            ),
+        }
         # One number: what text alone gains, what exclusion adds, and never answering with the wrong sound.
         scores["score"] = 0.5 * (scores["sdri_text"] + scores["sdri_both"]) + 5.0 * scores["selectivity"]
         return scores
