@@ -1,0 +1,428 @@
+"""Teach a small sentence encoder the vectors of a large one (all-MiniLM-L6-v2), sentence by sentence.
+
+The student never sees the teacher's layers. Its token vectors start from a principal component analysis of what the
+teacher answers for every token alone; everything else starts random and learns from the teacher's vectors of some
+hundred thousand sentences (`soundsieve.training.text_corpus`):
+
+    cosine    1 - cos(student, teacher), averaged
+    relation  KL divergence from the teacher's to the student's softmax over the cosines to a random bank of real
+              descriptions: near the right ones, and ranked as the teacher ranks them
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.util
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from soundsieve.encoders.text import SPECIAL_TOKENS, SentenceEncoder, SentenceEncoderConfig, build_tokenizer
+from soundsieve.errors import ConfigError, WeightsError
+from soundsieve.files import replacing
+from soundsieve.training.tasks.base import Batch
+from soundsieve.training.text_corpus import (
+    descriptions,
+    label_names,
+    normalise,
+    plain_vocabulary,
+    read_column,
+    read_lexicon,
+    sound_sentences,
+    whole_words,
+    word_sentences,
+)
+
+Progress = Callable[[str, int, int], None]
+
+_BLOCK = 8
+"""Batches that are drawn together and then sorted by length, so that little is padding."""
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """What a sentence encoder learns from."""
+
+    teacher: str
+    """A folder with the teacher, an installed package that has one in its folder ``model``, or a hub name."""
+    lexicon: str
+    """CSV (kind, text): see `read_lexicon`."""
+    labels: tuple[str, ...] = ()
+    """Lists of sound names: CSV (column name or label), or text files of one name a line."""
+    captions: tuple[str, ...] = ()
+    """CSV (label, and caption or text): descriptions of labels."""
+    descriptions: tuple[str, ...] = ()
+    """CSV (description): running text about sounds."""
+    exclude: tuple[str, ...] = ()
+    """CSV (text): sentences that must not be trained on."""
+    sound_sentences: int = 260_000
+    """Generated sentences about sounds."""
+    word_sentences: int = 170_000
+    """Generated phrases around the words of the vocabulary."""
+    validation_share: float = 0.03
+    """Of the labelled descriptions, kept out of training to judge by."""
+    batch_size: int = 256
+    """Sentences a step."""
+    curated_share: float = 0.15
+    """Of a batch: names, captions and descriptions, as against generated sentences."""
+    bank: int = 1024
+    """Curated sentences that a batch is compared with in the relation loss."""
+    relation_weight: float = 0.2
+    """Of the relation loss, beside the cosine loss."""
+    temperature: float = 0.05
+    """Of the relation loss' softmax over cosines."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.bank < 1 or self.sound_sentences < 0 or self.word_sentences < 0:
+            raise ConfigError("distill: batch_size and bank are at least 1, numbers of sentences at least 0")
+        if not 0 <= self.curated_share < 1 or not 0 <= self.validation_share < 1:
+            raise ConfigError("distill: curated_share and validation_share are at least 0 and below 1")
+        if self.temperature <= 0 or self.relation_weight < 0:
+            raise ConfigError("distill: temperature must be above 0 and relation_weight at least 0")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Descriptions and the labels they are of, with the teacher's vectors of them, shape ``(N, width)``."""
+
+    texts: Sequence[str]
+    labels: Sequence[str]
+    vectors: Tensor
+
+
+class DistillTask:
+    """A `Task` over a `SentenceEncoder`.
+
+    Args:
+        encoder: the student.
+        sentences: what to learn from, the curated ones first.
+        vectors: the teacher's unit vector of each, shape ``(len(sentences), width)``, any float type.
+        curated: how many of ``sentences`` are curated.
+        config: see `DistillConfig`.
+        anchors: descriptions of every label, which stand for it in validation.
+        held_out: descriptions that training does not see.
+        seed: of everything drawn.
+    """
+
+    def __init__(
+        self,
+        encoder: SentenceEncoder,
+        sentences: Sequence[str],
+        vectors: Tensor,
+        *,
+        curated: int,
+        config: DistillConfig,
+        anchors: Labelled,
+        held_out: Labelled,
+        seed: int = 0,
+    ) -> None:
+        if not 0 < curated <= len(sentences) == len(vectors):
+            raise ConfigError(f"distill: {len(sentences)} sentences, {curated} curated, and {len(vectors)} vectors")
+        self.module: nn.Module = encoder
+        self.config, self.seed = config, seed
+        self.anchors, self.held_out = anchors, held_out
+        self._ids, self._lengths = _token_table(encoder, sentences)
+        fits = np.flatnonzero(self._lengths <= encoder.config.max_tokens)
+        self._all, self._curated = fits, fits[fits < curated]
+        self._vectors = vectors
+
+    def batch(self, step: int) -> Batch:
+        """Tokens ``(B, L)``, their teacher vectors, and the bank of the step."""
+        config = self.config
+        n_curated = round(config.batch_size * config.curated_share)
+        rng = np.random.default_rng((self.seed, step // _BLOCK))
+        slot = rng.permutation(_BLOCK)[step % _BLOCK]
+        picked = []
+        for pool, n in ((self._all, config.batch_size - n_curated), (self._curated, n_curated)):
+            block = rng.choice(pool, n * _BLOCK, replace=n * _BLOCK > len(pool))
+            block = block[np.argsort(self._lengths[block], kind="stable")]
+            picked.append(block[slot * n : (slot + 1) * n])
+        rows = torch.from_numpy(np.concatenate(picked))
+        bank = torch.from_numpy(np.random.default_rng((self.seed, step, 1)).choice(self._curated, config.bank))
+        input_ids = self._ids[rows, : int(self._lengths[rows.numpy()].max())].long()
+        return {"input_ids": input_ids, "teacher": self._vectors[rows].float(), "bank": self._vectors[bank].float()}
+
+    def loss(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        """``cosine`` and ``relation``, and their weighted sum."""
+        student = module(batch["input_ids"], (batch["input_ids"] != 0).long())
+        teacher, bank = batch["teacher"], batch["bank"]
+        cosine = 1 - (student * teacher).sum(1).mean()
+        wanted = (teacher @ bank.T / self.config.temperature).softmax(1)
+        found = (student @ bank.T / self.config.temperature).log_softmax(1)
+        relation = F.kl_div(found, wanted, reduction="batchmean")
+        return {"loss": cosine + self.config.relation_weight * relation, "cosine": cosine, "relation": relation}
+
+    def validate(self, module: nn.Module) -> dict[str, float]:
+        """On held-out descriptions: cosine to the teacher, and how many find their label with student and teacher."""
+        assert isinstance(module, SentenceEncoder)
+        held_out, anchors = encode(module, self.held_out.texts), encode(module, self.anchors.texts)
+        cosine = (held_out * F.normalize(self.held_out.vectors.float(), dim=1)).sum(1).mean().item()
+        found = label_retrieval(held_out, self.held_out.labels, anchors, self.anchors.labels)
+        teacher = label_retrieval(
+            self.held_out.vectors.float(), self.held_out.labels, self.anchors.vectors.float(), self.anchors.labels
+        )
+        return {"score": cosine + found, "cosine": cosine, "retrieval": found, "teacher_retrieval": teacher}
+
+    def save(self, path: Path, module: nn.Module) -> None:
+        """A file for `SentenceEncoder.load`."""
+        assert isinstance(module, SentenceEncoder)
+        module.save(path)
+
+
+def encode(encoder: SentenceEncoder, texts: Sequence[str], batch_size: int = 256) -> Tensor:
+    """Unit vectors ``(N, width)`` of any number of texts."""
+    return torch.cat([encoder.encode(texts[i : i + batch_size]) for i in range(0, len(texts), batch_size)])
+
+
+def label_retrieval(
+    queries: Tensor, query_labels: Sequence[str], anchors: Tensor, anchor_labels: Sequence[str]
+) -> float:
+    """Share of queries whose nearest label is their own; a label stands at the mean of its anchors.
+
+    Args:
+        queries: unit vectors, shape ``(N, D)``.
+        query_labels: the label of each; all must be among the anchors'.
+        anchors: unit vectors, shape ``(M, D)``.
+        anchor_labels: the label of each.
+
+    Raises:
+        ConfigError: a query's label has no anchor.
+    """
+    labels = {label: row for row, label in enumerate(dict.fromkeys(anchor_labels))}
+    missing = sorted(set(query_labels) - set(labels))
+    if missing:
+        raise ConfigError(f"no description stands for the label '{missing[0]}'")
+    rows = torch.tensor([labels[label] for label in anchor_labels])
+    centres = torch.zeros(len(labels), anchors.shape[1]).index_add_(0, rows, anchors)
+    counts = torch.zeros(len(labels)).index_add_(0, rows, torch.ones(len(rows)))
+    nearest = (queries @ F.normalize(centres / counts[:, None], dim=1).T).argmax(1)
+    return (nearest == torch.tensor([labels[label] for label in query_labels])).float().mean().item()
+
+
+def start_from_tokens(encoder: SentenceEncoder, vectors: Tensor, *, seed: int = 0) -> None:
+    """Start token vectors and projection so that the mean over tokens already points where the teacher's words point.
+
+    With the token vectors' principal axes P (``hidden`` of them, turned by a random rotation R so that all channels
+    carry alike), token t starts as s R P (v_t - mean) and the projection as its inverse, (R P)^T / s' and the mean;
+    s' accounts for the layer norm that follows. Padding starts as zero.
+
+    Args:
+        encoder: changed in place.
+        vectors: the teacher's vector of each token alone, special tokens left out, shape ``(vocab_size - 4, width)``.
+        seed: of the rotation.
+    """
+    hidden = encoder.config.hidden
+    mean = vectors.mean(0)
+    axes = torch.linalg.svd(vectors - mean, full_matrices=False)[2][:hidden]
+    generator = torch.Generator().manual_seed(seed)
+    rotation = torch.linalg.qr(torch.randn(len(axes), len(axes), generator=generator))[0]
+    axes = rotation @ axes
+    tokens = (vectors - mean) @ axes.T
+    spread = tokens.std()
+    table, special = encoder.tower.embeddings.word_embeddings.weight, len(SPECIAL_TOKENS)
+    with torch.no_grad():
+        table.zero_()
+        table[1:special].normal_(std=0.05, generator=generator)
+        table[special:, : len(axes)] = tokens * (0.25 / spread)
+        encoder.project.weight.zero_()
+        encoder.project.weight[:, : len(axes)] = axes.T * spread
+        encoder.project.bias.copy_(mean)
+
+
+class Teacher:
+    """A sentence-transformers model of the BERT kind with mean pooling, by transformers alone.
+
+    Args:
+        source: see `DistillConfig.teacher`.
+
+    Raises:
+        WeightsError: there is no such model.
+    """
+
+    def __init__(self, source: str) -> None:
+        from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging as transformers_logging
+
+        self.source = _teacher_folder(source)
+        shown = transformers_logging.get_verbosity()
+        transformers_logging.set_verbosity(logging.ERROR)
+        try:
+            self.model = AutoModel.from_pretrained(self.source).eval()
+            self.tokenizer = AutoTokenizer.from_pretrained(self.source, use_fast=True)
+        except (OSError, ValueError) as error:
+            raise WeightsError(
+                f"no teacher at '{source}': give a folder, an installed package or a hub name"
+            ) from error
+        finally:
+            transformers_logging.set_verbosity(shown)
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Its tokens."""
+        return dict(self.tokenizer.get_vocab())
+
+    @torch.inference_mode()
+    def tokens_alone(self, tokens: Sequence[str]) -> Tensor:
+        """The unit vector of each token as a text of its own, shape ``(len(tokens), width)``."""
+        vocabulary = self.vocabulary
+        first, last = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
+        ids = torch.tensor([[first, vocabulary[token], last] for token in tokens])
+        return torch.cat([self._pool(part, torch.ones_like(part)) for part in torch.split(ids, 512)]).clone()
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str], progress: Progress | None = None, batch_size: int = 256) -> Tensor:
+        """Unit vectors of texts, float16, shape ``(N, width)``; short texts go first, so that little is padding."""
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        out: Tensor | None = None
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            encoded = self.tokenizer([texts[i] for i in rows], padding=True, truncation=False, return_tensors="pt")
+            vectors = self._pool(encoded["input_ids"], encoded["attention_mask"]).half()
+            if out is None:
+                out = torch.zeros(len(texts), vectors.shape[1], dtype=torch.float16)
+            out[torch.tensor(rows)] = vectors
+            if progress:
+                progress("teacher's sentences", min(start + batch_size, len(order)) - 1, len(order))
+        if out is None:
+            raise ConfigError("there is no sentence for the teacher")
+        return out.clone()
+
+    def _pool(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            states = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask[..., None].float()
+        return F.normalize((states.float() * mask).sum(1) / mask.sum(1), dim=1)
+
+
+def make_task(
+    model: SentenceEncoderConfig,
+    config: DistillConfig,
+    *,
+    seed: int,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> DistillTask:
+    """Read the lists, make the sentences, ask the teacher (once: ``cache`` keeps the answers) and start a student.
+
+    The student's vocabulary is the plain part of the teacher's; ``model.vocab_size`` is set to its size.
+
+    Raises:
+        ConfigError: a list cannot be read.
+        WeightsError: there is no such teacher.
+    """
+    teacher = Teacher(config.teacher)
+    plain = plain_vocabulary(teacher.vocabulary)
+    forbidden = [text for path in config.exclude for text in read_column(path, "text")]
+    anchors, held_out = _labelled(config, forbidden, seed)
+    keep_out = {normalise(text) for text in [*forbidden, *(text for text, _ in held_out)]}
+
+    names = label_names(name for path in config.labels for name in _names(path))
+    running = descriptions(text for path in config.descriptions for text in read_column(path, "description"))
+    lexicon = read_lexicon(config.lexicon)
+    said = [text for text, _ in anchors]
+    listed = [text for kind in ("source", "sound", "verb") for text in lexicon[kind]]
+    curated = [t for t in dict.fromkeys([*said, *names, *running, *listed]) if normalise(t) not in keep_out]
+    sources = [t for t in dict.fromkeys([*names, *said]) if normalise(t) not in keep_out]
+    made = sound_sentences(sources, lexicon, count=config.sound_sentences, seed=seed, exclude=keep_out)
+    made += word_sentences(whole_words(plain), lexicon, count=config.word_sentences, seed=seed, exclude=keep_out)
+    sentences = list(dict.fromkeys([*curated, *made]))
+
+    texts = [*sentences, *said, *(text for text, _ in held_out)]
+    vectors = _remembered(teacher, texts, cache, progress)
+    ends = [len(sentences), len(sentences) + len(anchors)]
+    torch.manual_seed(seed)
+    encoder = SentenceEncoder(
+        replace(model, vocab_size=len(SPECIAL_TOKENS) + len(plain)), tokenizer_json=build_tokenizer(plain)
+    )
+    start_from_tokens(encoder, teacher.tokens_alone(plain), seed=seed)
+    return DistillTask(
+        encoder, sentences, vectors[: ends[0]], curated=len(curated), config=config, seed=seed,
+        anchors=Labelled(said, [label for _, label in anchors], vectors[ends[0] : ends[1]]),
+        held_out=Labelled([t for t, _ in held_out], [label for _, label in held_out], vectors[ends[1] :]),
+    )  # fmt: skip
+
+
+def _labelled(
+    config: DistillConfig, forbidden: Sequence[str], seed: int
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """(text, label) of all captions, split into those to train on and those to judge by, of labels that keep some."""
+    never = {normalise(text) for text in forbidden}
+    rows: dict[str, str] = {}
+    for path in config.captions:
+        with _open(path) as file:
+            for row in csv.DictReader(file):
+                text, label = row.get("text") or row.get("caption"), row.get("label")
+                if not text or not label:
+                    raise ConfigError(f"{path} needs the columns label and text (or caption) in every row")
+                if normalise(text) not in never:
+                    rows.setdefault(text, label)
+    pairs = list(rows.items())
+    chosen = np.random.default_rng((seed, 2)).permutation(len(pairs))[: round(config.validation_share * len(pairs))]
+    judged = {int(i) for i in chosen}
+    train = [pair for i, pair in enumerate(pairs) if i not in judged]
+    known = {label for _, label in train}
+    return train, [pairs[i] for i in sorted(judged) if pairs[i][1] in known]
+
+
+def _names(path: str) -> list[str]:
+    if not path.endswith(".csv"):
+        with _open(path) as file:
+            return [line.strip() for line in file if line.strip()]
+    with _open(path) as file:
+        header = next(csv.reader(file), [])
+    return read_column(path, "name" if "name" in header else "label")
+
+
+def _open(path: str) -> TextIO:
+    try:
+        return Path(path).open(newline="", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _token_table(
+    encoder: SentenceEncoder, sentences: Sequence[str]
+) -> tuple[Tensor, np.ndarray[Any, np.dtype[np.int64]]]:
+    """Token ids, zero-padded, int32 ``(N, max_tokens)``, and the number of tokens of each; too long ones stay zero."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(encoder.assets()["tokenizer.json"])
+    table = torch.zeros(len(sentences), encoder.config.max_tokens, dtype=torch.int32)
+    lengths = np.zeros(len(sentences), np.int64)
+    for row, encoding in enumerate(tokenizer.encode_batch(list(sentences))):
+        ids = encoding.ids
+        lengths[row] = len(ids)
+        if len(ids) <= encoder.config.max_tokens:
+            table[row, : len(ids)] = torch.tensor(ids, dtype=torch.int32)
+    return table, lengths
+
+
+def _teacher_folder(source: str) -> str:
+    if Path(source).is_dir():
+        return source
+    if source.isidentifier():
+        spec = importlib.util.find_spec(source)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            if (Path(folder) / "model").is_dir():
+                return str(Path(folder) / "model")
+    return source
+
+
+def _remembered(teacher: Teacher, texts: Sequence[str], cache: Path | None, progress: Progress | None) -> Tensor:
+    if cache is None:
+        return teacher.encode(texts, progress)
+    key = hashlib.sha256(json.dumps([teacher.source, *texts]).encode()).hexdigest()[:16]
+    path = cache / f"teacher-{key}.npy"
+    if not path.is_file():
+        with replacing(path) as temporary:
+            np.save(temporary, teacher.encode(texts, progress).numpy())
+    return torch.from_numpy(np.load(path))
