@@ -85,4 +85,4 @@ def _draw(path: Path, panels: dict[str, np.ndarray], sample_rate: int) -> str:
     from soundsieve.evaluation.pictures import save_figure, spectrogram_figure
 
     save_figure(path, spectrogram_figure(panels, sample_rate))
-    return f"The picture is {path}: {', '.join(panels)}."
+    return f"The picture is {path}."
