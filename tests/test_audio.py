@@ -163,6 +163,7 @@ def test_missing_folder_empty_and_foreign_files(tmp_path: Path) -> None:
     for read in (decode, probe):
         for name, message in {
             "missing.wav": "no file at",
+            "long" * 100: "no file at",
             "": "is a folder, not a recording",
             "empty.wav": "is empty (0 bytes)",
             "text.wav": "is damaged or not a recording (wav, flac",

@@ -210,7 +210,7 @@ def check_finite(samples: Samples, sample_rate: int, what: str, *, axis: int = -
 
 
 def _open(path: Path) -> soundfile.SoundFile:
-    if not path.exists():
+    if not os.path.exists(path):
         raise AudioError(f"no file at {path}")
     if path.is_dir():
         raise AudioError(f"{path} is a folder, not a recording")
@@ -260,8 +260,9 @@ def _rounded(frames: Samples, subtype: str) -> npt.NDArray[Any]:
     if subtype not in ("PCM_16", "PCM_24"):
         return frames
     full = np.float32(2**15 if subtype == "PCM_16" else 2**23)
-    numbers = np.clip(np.rint(frames * full), -full, full - 1)
-    return numbers.astype(np.int16) if subtype == "PCM_16" else numbers.astype(np.int32) << 8
+    numbers = np.clip(np.rint(frames * full), -full, full - 1).astype(np.int32)
+    rounded: npt.NDArray[Any] = numbers.astype(np.int16) if subtype == "PCM_16" else np.left_shift(numbers, 8)
+    return rounded
 
 
 def _reason(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ def load(name_or_path: str | Path = "starter", device: str | torch.device = "cpu
         ConfigError: there is no such device.
     """
     name = str(name_or_path)
-    if name not in CATALOG and (Path(name).is_file() or Path(name).suffix == ".safetensors"):
+    if name not in CATALOG and (os.path.isfile(name) or Path(name).suffix == ".safetensors"):
         return Separator(load_system(name, device), device)
     return Separator(load_named(name, device), device)
 
@@ -249,7 +250,7 @@ def _key(query: Query) -> object | None:
     """What tells whether a query is the same as before; None if that cannot be told (samples may change in place)."""
     stamps = []
     for clip in (*query.like, *query.unlike):
-        if isinstance(clip, tuple) or not Path(clip).exists():
+        if isinstance(clip, tuple) or not os.path.exists(clip):
             return None
         status = Path(clip).stat()
         stamps.append((status.st_mtime_ns, status.st_size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -121,7 +122,7 @@ def split_arguments(arguments: Sequence[str], *, words_optional: bool) -> tuple[
 
 
 def _names_a_file(argument: str) -> bool:
-    return bool(_SUFFIX.search(argument)) or Path(argument).is_file()
+    return bool(_SUFFIX.search(argument)) or os.path.isfile(argument)
 
 
 def slug(words: str) -> str:
@@ -192,7 +193,7 @@ class _Job:
         if path.resolve() in self.written:
             other = self.written[path.resolve()]
             raise AudioError(f"the answer to {file} would replace that to {other} at {path}: do them in two folders")
-        if path.exists() and not self.force:
+        if os.path.lexists(path) and not self.force:
             raise AudioError(f"{path} exists: --force replaces it, --output-dir writes elsewhere")
 
     def _note(self, text: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -107,7 +108,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         WeightsError: the file is missing, damaged or of another kind.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsError(f"no weights at {path}")
     try:
         with safe_open(path, framework="pt") as file:

@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from identity_system import IdentityConfig, IdentitySystem
+from signals import tone, tone_and_noise
+
+import soundsieve
+from soundsieve import audio
+from soundsieve.errors import AudioError, ConfigError, QueryError, WeightsError
+from soundsieve.query import Query
+from soundsieve.separator import Separation, Separator, load
+
+
+@pytest.fixture
+def sieve(identity: IdentitySystem) -> Separator:
+    return Separator(identity)
+
+
+def half() -> Separator:
+    return Separator(IdentitySystem(IdentityConfig(gain=0.5)))
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_length_channels_and_rate_are_restored(sieve: Separator, rate: int, channels: int) -> None:
+    mixture = tone_and_noise(0.5, rate, channels)[:, :-1]
+    out = sieve.separate(mixture, "a dog", sample_rate=rate)
+    for part in (out.target, out.residual):
+        assert part.shape == mixture.shape
+        assert part.dtype == np.float32
+    assert out.sample_rate == rate
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 17, 1000])
+def test_very_short_recordings(sieve: Separator, length: int) -> None:
+    for rate in (8000, 16000, 96000):
+        out = sieve.separate(np.full((2, length), 0.25, np.float32), "a dog", sample_rate=rate)
+        assert out.target.shape == (2, length)
+
+
+def test_minutes(sieve: Separator) -> None:
+    mixture = tone(1000, 150.3, 8000)
+    out = sieve.separate(mixture, "a dog", sample_rate=8000)
+    assert np.abs(out.target - mixture).max() < 1e-4
+
+
+def test_an_identity_network_at_the_same_rate_returns_the_recording(sieve: Separator) -> None:
+    mixture = tone_and_noise(3.777, 16000, 2)
+    out = sieve.separate(mixture, "a dog", sample_rate=16000)
+    assert np.abs(out.target - mixture).max() < 1e-6
+
+
+def test_what_lies_above_the_systems_rate_stays_in_the_residual(sieve: Separator) -> None:
+    low, high = tone(1000, 0.5, 48000), tone(15000, 0.5, 48000)
+    out = sieve.separate(low + high, "a dog", sample_rate=48000)
+    assert np.abs(out.target - low).max() < 2e-3
+    assert np.abs(out.residual - high).max() < 2e-3
+
+
+def test_channels_are_separated_on_their_own() -> None:
+    mixture = tone_and_noise(1.2, 16000, 2)
+    both = half().separate(mixture, "a dog", sample_rate=16000).target
+    alone = [half().separate(channel, "a dog", sample_rate=16000).target for channel in mixture]
+    assert np.array_equal(both, np.stack(alone))
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+@pytest.mark.parametrize("bits", [16, 24])
+def test_parts_of_an_integer_recording_add_up_bit_for_bit(rate: int, bits: int) -> None:
+    full = 2 ** (bits - 1)
+    numbers = np.random.default_rng(0).integers(-full, full, (2, rate))
+    mixture = (numbers / full).astype(np.float32)
+    mixture[:, ::7] /= 2**9 if bits == 16 else 1  # very quiet samples too
+    mixture = np.rint(mixture * full) / np.float32(full)
+    for gain in (0.3, -0.7, 1.0):
+        system = Separator(IdentitySystem(IdentityConfig(gain=gain)))
+        out = system.separate(mixture.astype(np.float32), "a dog", sample_rate=rate)
+        assert np.array_equal(out.target + out.residual, mixture)
+
+
+def test_parts_of_a_float_recording_add_up_to_rounding() -> None:
+    mixture = tone_and_noise(1, 44100, 2)
+    out = half().separate(mixture, "a dog", sample_rate=44100)
+    # One rounding in the difference and one in the sum, each half a unit in the last place of what is below 1.
+    assert np.abs(out.target + out.residual - mixture).max() <= 2**-24
+
+
+def test_a_quiet_integer_recording_keeps_a_fine_target() -> None:
+    mixture = np.full((1, 16000), 3 / 2**15, np.float32)
+    target = half().separate(mixture, "a dog", sample_rate=16000).target
+    assert np.abs(target - 1.5 / 2**15).max() <= 2**-24
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_silence_in_silence_out(rate: int) -> None:
+    class Hums(IdentitySystem):
+        def forward(self, mixture: torch.Tensor, condition: object) -> torch.Tensor:
+            return mixture + 0.1
+
+    out = Separator(Hums()).separate(np.zeros((2, rate), np.float32), "a dog", sample_rate=rate)
+    assert not out.target.any()
+    assert not out.residual.any()
+    assert out.presence == 0.0
+    mixture = np.concatenate([tone(440, 1, rate), np.zeros((1, rate), np.float32)])
+    out = Separator(Hums()).separate(mixture, "a dog", sample_rate=rate)
+    assert out.target[0].any()
+    assert not out.target[1].any()
+    assert out.presence == pytest.approx(0.9)
+
+
+def test_a_flat_array_gives_flat_answers(sieve: Separator) -> None:
+    out = sieve.separate(tone_and_noise(0.3, 8000)[0], "a dog", sample_rate=8000)
+    assert out.target.shape == out.residual.shape == (2400,)
+
+
+def test_arrays_tensors_and_files_agree(tmp_path: Path) -> None:
+    mixture = tone_and_noise(0.7, 22050, 2)
+    audio.encode(tmp_path / "a.wav", mixture, 22050, subtype="FLOAT")
+    answers = [
+        half().separate(mixture, "a dog", sample_rate=22050),
+        half().separate(mixture.astype(np.float64), "a dog", sample_rate=22050),
+        half().separate(torch.from_numpy(mixture).requires_grad_(), "a dog", sample_rate=22050),
+        half().separate(np.asfortranarray(mixture), "a dog", sample_rate=22050),
+        half().separate(tmp_path / "a.wav", "a dog"),
+        half().separate(str(tmp_path / "a.wav"), "a dog"),
+    ]
+    for out in answers:
+        assert np.array_equal(out.target, answers[0].target)
+        assert np.array_equal(out.residual, answers[0].residual)
+        assert out.sample_rate == 22050
+
+
+def test_the_callers_array_is_left_alone(sieve: Separator) -> None:
+    mixture = tone_and_noise(0.3, 44100, 2)
+    before = mixture.copy()
+    out = sieve.separate(mixture, "a dog", sample_rate=44100)
+    out.target[:] = 7
+    out.residual[:] = 7
+    assert np.array_equal(mixture, before)
+
+
+@pytest.mark.parametrize("name", ["dog.wav", "sheep.flac", "knock.ogg", "whistle.mp3", "coin.opus"])
+def test_real_recordings(clips: Path, name: str) -> None:
+    mixture, rate = audio.decode(clips / name)
+    out = half().separate(clips / name, "a dog")
+    assert out.sample_rate == rate
+    assert out.target.shape == mixture.shape
+    assert np.abs(out.target + out.residual - mixture).max() <= 2**-24
+    # Half of what fits below 8 kHz is in the target; nothing is louder than the recording.
+    assert np.linalg.norm(out.target) <= 0.51 * np.linalg.norm(mixture)
+    assert np.linalg.norm(out.target) >= 0.1 * np.linalg.norm(mixture)
+
+
+def test_a_query_is_encoded_once(sieve: Separator, identity: IdentitySystem, clips: Path) -> None:
+    mixture = tone_and_noise(3, 8000, 2)
+    for _ in range(3):
+        sieve.separate(mixture, "a dog", sample_rate=8000, like=clips / "dog.wav")
+    assert len(identity.encoded) == 1
+    sieve.separate(mixture, "a cat", sample_rate=8000)
+    assert len(identity.encoded) == 2
+
+
+def test_an_example_clip_that_changed_is_encoded_again(
+    sieve: Separator, identity: IdentitySystem, tmp_path: Path
+) -> None:
+    for seconds in (0.1, 0.2):
+        audio.encode(tmp_path / "a.wav", tone(440, seconds, 8000), 8000)
+        sieve.separate(tone_and_noise(0.2, 8000), sample_rate=8000, like=tmp_path / "a.wav")
+    samples = tone(440, 0.1, 8000)
+    for _ in range(2):  # samples in memory may change in place
+        sieve.separate(tone_and_noise(0.2, 8000), sample_rate=8000, like=(samples, 8000))
+    assert len(identity.encoded) == 4
+
+
+def test_the_system_gets_decoded_examples(sieve: Separator, identity: IdentitySystem, clips: Path) -> None:
+    out = sieve.separate(
+        tone_and_noise(0.2, 8000),
+        "a dog",
+        sample_rate=8000,
+        exclude=["rain", "wind"],
+        like=clips / "sheep.flac",
+        unlike=[clips / "dog.wav", (tone(440, 0.1, 8000)[0], 8000)],
+    )
+    seen = identity.encoded[0]
+    assert seen.text == ("a dog",)
+    assert seen.exclude == ("rain", "wind")
+    assert [(clip[0].shape, clip[1]) for clip in seen.like] == [((2, 17640), 22050)]
+    assert [(clip[0].shape, clip[1]) for clip in seen.unlike] == [((1, 24000), 16000), ((1, 800), 8000)]
+    assert out.query.like == (clips / "sheep.flac",)
+
+
+def test_a_query_may_be_given_whole(sieve: Separator) -> None:
+    query = Query("a dog", exclude="rain")
+    assert sieve.separate(tone_and_noise(0.2, 8000), sample_rate=8000, query=query).query is query
+    with pytest.raises(QueryError, match="not both"):
+        sieve.separate(tone_and_noise(0.2, 8000), "a dog", sample_rate=8000, query=query)
+
+
+def test_presence_is_the_largest_and_may_be_unknown() -> None:
+    mixture = tone_and_noise(3, 16000, 2)
+    assert half().separate(mixture, "a dog", sample_rate=16000).presence == pytest.approx(0.9)
+    mute = Separator(IdentitySystem(IdentityConfig(presence=None)))
+    assert mute.separate(mixture, "a dog", sample_rate=16000).presence is None
+
+
+def test_save_writes_target_or_residual(tmp_path: Path) -> None:
+    mixture = tone_and_noise(0.3, 44100, 2)
+    out = half().separate(mixture, "a dog", sample_rate=44100)
+    out.save(tmp_path / "target.wav", subtype="FLOAT")
+    out.save(tmp_path / "rest.flac", part="residual", subtype="PCM_24")
+    assert np.array_equal(audio.decode(tmp_path / "target.wav")[0], out.target)
+    assert np.abs(audio.decode(tmp_path / "rest.flac")[0] - out.residual).max() <= 2**-24
+    assert audio.probe(tmp_path / "rest.flac").sample_rate == 44100
+    with pytest.raises(ConfigError, match="choose target or residual"):
+        out.save(tmp_path / "x.wav", part="both")  # type: ignore[arg-type]
+
+
+def test_a_flat_answer_is_saved_too(tmp_path: Path) -> None:
+    flat = np.zeros(100, np.float32)
+    Separation(flat, flat, 8000, None, Query("a dog")).save(tmp_path / "a.wav")
+    assert audio.decode(tmp_path / "a.wav")[0].shape == (1, 100)
+
+
+GOOD = np.zeros((1, 100), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("mixture", "sample_rate", "message"),
+    [
+        (GOOD, None, "give sample_rate"),
+        (GOOD, 0, "sample rate of 0"),
+        (GOOD, -8000, "sample rate of -8000"),
+        (GOOD, 44100.5, "sample rate of 44100.5"),
+        (GOOD, True, "sample rate of True"),
+        (np.zeros((1, 0), np.float32), 8000, "holds no samples"),
+        (np.zeros(0, np.float32), 8000, "holds no samples"),
+        (np.zeros((1, 1, 100), np.float32), 8000, "give (C, T)"),
+        (np.float32(3), 8000, "a path, a numpy array or a torch tensor; got float32"),
+        (np.zeros((1, 100), np.int16), 8000, "int16 samples: give floats"),
+        (np.zeros((1, 100), complex), 8000, "complex128 samples: give floats"),
+        (np.zeros((8000, 2), np.float32), 8000, "8000 channels of 2 samples: channels come first"),
+        (np.array([[0, np.nan]], np.float32), 8000, "not finite, the first at 0.000 s"),
+        (np.array([[0, np.inf]], np.float32), 8000, "not finite"),
+        (np.array([[0, 1e300]]), 8000, "not finite"),
+        ([0.0, 1.0], 8000, "got list"),
+        (None, 8000, "got NoneType"),
+        ("missing.wav", None, "no file at missing.wav"),
+        ("missing.wav", 8000, "a file knows its own"),
+    ],
+)
+def test_recordings_that_cannot_be_used(sieve: Separator, mixture: object, sample_rate: object, message: str) -> None:
+    with pytest.raises(AudioError, match=re.escape(message)):
+        sieve.separate(mixture, "a dog", sample_rate=sample_rate)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, QueryError, "nothing was asked"),
+        ({"text": " "}, QueryError, "the text is empty"),
+        ({"text": "rain", "exclude": "Rain"}, QueryError, "both wanted and excluded"),
+        ({"like": "missing.wav"}, AudioError, "no file at missing.wav"),
+        ({"like": (GOOD.astype(np.int16), 8000)}, AudioError, "an example clip has int16 samples"),
+        ({"unlike": (GOOD * np.nan, 8000)}, AudioError, "an example clip is broken"),
+        ({"text": "a dog", "segment_s": -1.0}, ConfigError, "segment_s is -1.0"),
+        ({"text": "a dog", "overlap": 2.0}, ConfigError, "overlap is 2.0"),
+        ({"text": "a dog", "batch": 0}, ConfigError, "batch is 0"),
+    ],
+)
+def test_questions_that_cannot_be_answered(
+    sieve: Separator, options: dict, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        sieve.separate(GOOD, sample_rate=8000, **options)
+
+
+def test_a_system_says_what_it_takes() -> None:
+    deaf = Separator(IdentitySystem(IdentityConfig(queries=("text",))))
+    with pytest.raises(
+        QueryError, match=re.escape("identity does not take example clips (like, unlike); it takes text")
+    ):
+        deaf.separate(GOOD, sample_rate=8000, like=(GOOD, 8000))
+
+
+def test_an_unknown_device_is_not_replaced(identity: IdentitySystem) -> None:
+    with pytest.raises(ConfigError, match="device 'gramophone' cannot be used"):
+        Separator(identity, "gramophone")
+    with pytest.raises(ConfigError, match="device 'gramophone' cannot be used"):
+        load("debug", "gramophone")
+
+
+def test_load_takes_names_and_paths(identity_file: str) -> None:
+    assert isinstance(load(identity_file).system, IdentitySystem)
+    assert isinstance(load(Path(identity_file)).system, IdentitySystem)
+    with pytest.raises(WeightsError, match=re.escape("no model 'nonesuch'; known: starter, debug, clapsep; or give")):
+        load("nonesuch")
+    with pytest.raises(WeightsError, match=r"no weights at none\.safetensors"):
+        load("none.safetensors")
+
+
+def test_the_debug_model_answers_and_repeats_itself() -> None:
+    mixture = tone_and_noise(1.3, 44100, 2)
+    first, second = (
+        soundsieve.load("debug").separate(mixture, "a dog", sample_rate=44100, exclude="rain") for _ in range(2)
+    )
+    assert first.target.shape == mixture.shape
+    assert np.array_equal(first.target, second.target)
+    assert first.presence == second.presence
+    assert first.presence is not None
+    assert 0 <= first.presence <= 1
