@@ -25,6 +25,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from soundsieve import audio
@@ -73,7 +74,7 @@ class SieveConfig:
     """Width of the space where cells meet queries."""
     film_width: int = 256
     """Hidden width of the query's FiLM generator."""
-    reader_channels: int = 48
+    reader_channels: int = 32
     """Channels of the convolutions that answer a query."""
     presence_threshold: float = 0.5
     """A sound whose presence is below this is reported as not there (calibrated after training)."""
@@ -107,7 +108,7 @@ class SieveConfig:
 
 
 class ResidualBlock(nn.Module):
-    """GELU(x + BN(conv(GELU(BN(conv(x))))))."""
+    """ReLU(x + BN(conv(ReLU(BN(conv(x))))))."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -116,9 +117,9 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.gelu(self.norm1(self.conv1(x)))
-        return F.gelu(x + self.norm2(self.conv2(y)))
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102 (said above)
+        y = F.relu_(self.norm1(self.conv1(x)))
+        return F.relu_(x + self.norm2(self.conv2(y)))
 
 
 def _stage(channels: int, blocks: int) -> nn.Sequential:
@@ -138,7 +139,7 @@ class TransformerLayer(nn.Module):
         self.up = nn.Linear(width, 4 * width)
         self.down = nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102 (said above)
         batch, frames, width = x.shape
         qkv = self.qkv(self.norm1(x)).view(batch, frames, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -212,7 +213,7 @@ class Analysis(nn.Module):
         place = torch.linspace(-1, 1, energies.shape[1], device=energies.device)[None, :, None].expand_as(energies)
         x = torch.stack([self.level_norm(levels_db), relative, place], 1).contiguous(memory_format=torch.channels_last)
 
-        fine = self.down1(F.gelu(self.stem(x)))
+        fine = self.down1(F.relu_(self.stem(x)))
         middle = self.down2(self.pool1(fine))
         coarse = self.down3(self.pool2(middle))
         frames = self.fold(coarse.flatten(1, 2))
@@ -285,8 +286,8 @@ class Reader(nn.Module):
         gamma1, beta1, gamma2, beta2 = film.chunk(4, 1)
 
         x = self.conv_cells(scene.cells).repeat_interleave(queries, 0) + self.conv_match(match)
-        x = F.gelu(self.norm1(x) * (1 + gamma1) + beta1)
-        x = F.gelu(self.norm2(self.conv2(x)) * (1 + gamma2) + beta2)
+        x = F.relu_(torch.addcmul(beta1, self.norm1(x), 1 + gamma1))
+        x = F.relu_(torch.addcmul(beta2, self.norm2(self.conv2(x)), 1 + gamma2))
         direct = scale[0] * (cell[:, :1] - cell[:, 1:])
         logits = F.pixel_shuffle(self.conv3(x).float(), 2) + direct.repeat_interleave(2, 2).repeat_interleave(2, 3)
         logits = logits.view(batch, queries, *logits.shape[2:])
@@ -369,12 +370,15 @@ class Sieve(System):
             if not mono.size or not np.any(mono):
                 name = "" if isinstance(clip, tuple) else f" {clip}"
                 raise AudioError(f"the example clip{name} is silent: give one in which the sound can be heard")
-            pieces = torch.from_numpy(mono).to(self.bands.device)[None]
             limit = int(self.segment_s * self.sample_rate)
-            scenes = [self.analysis(self.spectrum(piece)[1]).clip_vector for piece in pieces.split(limit, 1)
-                      if piece.abs().max() > 0]  # fmt: skip
+            pieces = (mono[start : start + limit] for start in range(0, len(mono), limit))
+            scenes = [self._clip_vector(piece) for piece in pieces if piece.any()]
             vectors.append(F.normalize(torch.cat(scenes).mean(0, keepdim=True), dim=1))
         return torch.cat(vectors)
+
+    def _clip_vector(self, samples: NDArray[np.float32]) -> Tensor:
+        waveform = torch.from_numpy(samples).to(self.bands.device)[None]
+        return self.analysis(self.spectrum(waveform)[1]).clip_vector  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def encode_query(self, query: Query) -> Condition:

@@ -36,9 +36,7 @@ class Data:
         if self.clips is None:
             raise ConfigError("this recipe trains on sound: name a list of clips with --data clips.csv")
         clips = read_clips(self.clips, split=split)
-        return ClipStore(
-            self.clips.parent, clips, sample_rate=sample_rate, cache=self.cache, progress=self.progress
-        )
+        return ClipStore(self.clips.parent, clips, sample_rate=sample_rate, cache=self.cache, progress=self.progress)
 
 
 def build_task(recipe: Recipe, data: Data) -> Task:

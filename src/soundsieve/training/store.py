@@ -121,15 +121,13 @@ class ClipStore:
 
     def __getitem__(self, index: int) -> NDArray[np.float32]:
         """Samples of a clip, float32, shape ``(T,)``."""
-        return self._samples[index].astype(np.float32) / 32767
+        return self._samples[index].astype(np.float32) / np.float32(32767)
 
     def sounds(self, path: str) -> torch.Tensor:
         """Samples by path, as the evaluation's lists name them."""
         return torch.from_numpy(self[self._index[path]])
 
-    def derive(
-        self, kind: str, settings: object, make: Callable[[NDArray[np.float32]], NDArray[np.generic]]
-    ) -> Ragged:
+    def derive(self, kind: str, settings: object, make: Callable[[NDArray[np.float32]], NDArray[np.generic]]) -> Ragged:
         """A further store with one array for each clip, made from its samples."""
 
         def arrays() -> Iterator[NDArray[np.generic]]:

@@ -20,7 +20,7 @@ class Task(Protocol):
     """What is optimised, averaged, checkpointed."""
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step: a function of (seed, step) alone, so that a resumed run sees what the first would have."""
+        """The batch of a step: a function of (seed, step) alone, so that a resumed run sees the same."""
         ...
 
     def loss(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:

@@ -13,9 +13,6 @@ For each mixture both of its first two sounds are asked for, and one that is not
 
 from __future__ import annotations
 
-import csv
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,11 +23,12 @@ from torch import Tensor, nn
 
 from soundsieve.encoders.text import SentenceEncoder
 from soundsieve.errors import ConfigError
-from soundsieve.evaluation.pairs import Clip, make_pairs
+from soundsieve.evaluation.pairs import make_pairs
 from soundsieve.evaluation.run import evaluate, of_condition, plan, selectivity
 from soundsieve.metrics import roc_auc
 from soundsieve.systems.sieve import Scene, Sieve, SieveConfig
 from soundsieve.training.energies import EnergyBank, EnergyConfig
+from soundsieve.training.sampling import ClipSampler
 from soundsieve.training.store import ClipStore
 from soundsieve.training.tasks.base import Batch
 from soundsieve.weights.checkpoint import load_system, save_system
@@ -79,26 +77,6 @@ class SieveTaskConfig:
     """Weights of a Sieve to go on from; its text tower is kept unless ``text_tower`` names another."""
 
 
-def read_sentences(paths: Sequence[str | Path], clips: Sequence[Clip]) -> dict[str, list[str]]:
-    """All wordings of each clip label: the label, its clips' captions, and the rows of CSV files."""
-    found: dict[str, dict[str, None]] = defaultdict(dict)
-    for clip in clips:
-        found[clip.label].update({clip.label: None, clip.caption: None})
-    for path in paths:
-        try:
-            with open(path, newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-        except OSError as error:
-            raise ConfigError(f"cannot read the sentences of {path}: {error.strerror}") from error
-        for row in rows:
-            text = row.get("text") or row.get("caption")
-            if not row.get("label") or not text:
-                raise ConfigError(f"{path} needs the columns label and text (or caption) in every row")
-            if row["label"] in found:
-                found[row["label"]][text] = None
-    return {label: list(texts) for label, texts in sorted(found.items())}
-
-
 class SieveTask:
     """A `Task` over a Sieve.
 
@@ -118,27 +96,18 @@ class SieveTask:
         assert isinstance(self.module, Sieve)
         self.bank = EnergyBank(train, self.module, config.mixtures)
 
-        wordings = read_sentences(config.sentences, train.clips)
-        self.labels = list(wordings)
-        texts = [text for label in self.labels for text in wordings[label]]
-        counts = [len(wordings[label]) for label in self.labels]
-        self._first = np.concatenate([[0], np.cumsum(counts)])  # sentences of label l: first[l] .. first[l + 1]
+        self.sampler = ClipSampler(train.clips, config.sentences, label_power=config.mixtures.label_power)
+        texts = self.sampler.texts
         self.vectors = torch.cat([self.module.text.encode(texts[i : i + 256]) for i in range(0, len(texts), 256)])
-
-        index = {label: i for i, label in enumerate(self.labels)}
-        self._label = np.array([index[clip.label] for clip in train.clips])
-        self._groups = [clip.group for clip in train.clips]
-        self._clips = [np.flatnonzero(self._label == i) for i in range(len(self.labels))]
-        power = np.array([len(clips) for clips in self._clips], float) ** config.mixtures.label_power
-        self._probability = power / power.sum()
-        pairs = make_pairs(validation.clips, validation.sounds, n=config.validation_pairs, seed=seed)
-        self._pairs = pairs
+        self._pairs = make_pairs(validation.clips, validation.sounds, n=config.validation_pairs, seed=seed)
 
     def _build(self, model: SieveConfig) -> Sieve:
         start = load_system(self.config.init) if self.config.init else None
         if start is not None and not isinstance(start, Sieve):
             raise ConfigError(f"{self.config.init} holds a {start.name}, not a sieve")
-        tower = SentenceEncoder.load(self.config.text_tower) if self.config.text_tower else start and start.text
+        tower = start.text if start is not None else None
+        if self.config.text_tower:
+            tower = SentenceEncoder.load(self.config.text_tower)
         if tower is not None:
             model = replace(model, text=tower.config)
         torch.manual_seed(self.seed)
@@ -149,20 +118,11 @@ class SieveTask:
             sieve.analysis.load_state_dict(start.analysis.state_dict())
             sieve.reader.load_state_dict(start.reader.state_dict())
         sieve.text.requires_grad_(False)
-        return sieve.to(memory_format=torch.channels_last)
-
-    def _sentence(self, label: int, rng: np.random.Generator) -> int:
-        return int(rng.integers(self._first[label], self._first[label + 1]))
-
-    def _example(self, clip: int, rng: np.random.Generator) -> int:
-        """Another clip of the same label: from another recording where there is one."""
-        same = self._clips[self._label[clip]]
-        others = [i for i in same if self._groups[i] != self._groups[clip]] or [i for i in same if i != clip]
-        return int(rng.choice(others)) if others else clip
+        return sieve.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def batch(self, step: int) -> Batch:
         """Mixtures, their sources, lone example clips, and what is asked."""
-        config, rng = self.config, np.random.default_rng([self.seed, step])
+        config, sampler, rng = self.config, self.sampler, np.random.default_rng([self.seed, step])
         size, frames, bands = config.batch_size, self.bank.frames, self.bank.bands
         energies = np.empty((size + config.examples, frames, bands), np.float32)
         sources = np.zeros((size, 3, frames, bands), np.float32)
@@ -170,10 +130,10 @@ class SieveTask:
         clips = np.full((size, 3), -1)
         for b in range(size):
             count = 3 if rng.random() < config.mixtures.three_sources else 2
-            chosen = rng.choice(len(self.labels), count, replace=False, p=self._probability)
-            clips[b, :count] = [rng.choice(self._clips[label]) for label in chosen]
+            chosen = sampler.draw_labels(count, rng)
+            clips[b, :count] = [sampler.draw_clip(label, rng) for label in chosen]
             labels[b, :count] = chosen
-            energies[b], sources[b, :count] = self.bank.mixture(clips[b, :count], rng)
+            energies[b], sources[b, :count] = self.bank.mixture(clips[b, :count].tolist(), rng)
         # Lone clips: examples for one of the two asked sounds of some of the mixtures.
         asked = rng.permutation(size)[: config.examples]
         sides = rng.integers(0, 2, config.examples)
@@ -181,9 +141,9 @@ class SieveTask:
         example_of = np.full((size, 2), -1)
         for e in range(config.examples):
             b, side = int(asked[e % size]), int(sides[e])
-            example = self._example(int(clips[b, side]), rng)
-            energies[size + e], _ = self.bank.mixture([example], rng)
-            example_labels[e], example_of[b, side] = self._label[example], e
+            lone = sampler.draw_example(int(clips[b, side]), rng)
+            energies[size + e], _ = self.bank.mixture([lone], rng)
+            example_labels[e], example_of[b, side] = sampler.label[lone], e
 
         text = np.zeros((size, QUERIES, 2, 2), int)  # two sentences a side, averaged
         text_weight = np.zeros((size, QUERIES, 2), np.float32)
@@ -191,9 +151,9 @@ class SieveTask:
         example_weight = np.zeros((size, QUERIES, 2), np.float32)
 
         def ask(b: int, query: int, side: int, label: int, clip: int) -> None:
-            text[b, query, side] = self._sentence(label, rng)
+            text[b, query, side] = sampler.draw_sentence(label, rng)
             if rng.random() < 0.3:
-                text[b, query, side, 1] = self._sentence(label, rng)
+                text[b, query, side, 1] = sampler.draw_sentence(label, rng)
             draw, a = rng.random(), 0.0
             if clip >= 0 and draw < config.example_query:
                 a = 1.0
@@ -209,16 +169,16 @@ class SieveTask:
                     ask(b, query, 0, labels[b, query], example_of[b, query])
                 if alone or rng.random() < config.exclusion:
                     ask(b, query, 1, labels[b, other], example_of[b, other])
-            absent = int(rng.choice(len(self.labels), p=self._probability))
+            absent = int(sampler.draw_labels(1, rng)[0])
             foreign = int(rng.integers(config.examples)) if config.examples and rng.random() < 0.5 else -1
             if foreign >= 0:
                 absent = int(example_labels[foreign])
             while absent in labels[b]:
-                absent, foreign = int(rng.integers(len(self.labels))), -1
+                absent, foreign = int(sampler.draw_labels(1, rng)[0]), -1
             ask(b, 2, 0, absent, foreign)
             if rng.random() < 0.3:
                 ask(b, 2, 1, labels[b, 0], -1)
-        classes = np.array([self._sentence(label, rng) for label in range(len(self.labels))])
+        classes = np.array([sampler.draw_sentence(label, rng) for label in range(len(sampler.labels))])
         batch = {
             "energies": energies.transpose(0, 2, 1), "sources": sources.transpose(0, 1, 3, 2), "labels": labels,
             "example_labels": example_labels, "text": text, "text_weight": text_weight, "example": example,
@@ -284,7 +244,9 @@ class SieveTask:
         parts = {
             "cell": _soft_cross_entropy(scale[0] * keys @ cell_keys, column, cells),
             "frame": _soft_cross_entropy(scale[1] * keys @ scene.frame_keys, column, frames),
-            "clip": _soft_cross_entropy(scale[2] * keys @ scene.clip_key[..., None], column, frames.sum(2, keepdim=True)),
+            "clip": _soft_cross_entropy(
+                scale[2] * keys @ scene.clip_key[..., None], column, frames.sum(2, keepdim=True)
+            ),
         }
         if len(lone):
             cosine = scene.clip_vector[size:] @ vectors.T
