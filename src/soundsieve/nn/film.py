@@ -8,8 +8,9 @@ from torch import Tensor, nn
 class FiLM(nn.Module):
     """y = gamma(e) x + beta(e), with gamma and beta linear in the query's embedding e.
 
-    A new layer starts near the identity (gamma's bias is one, beta's zero), so that it passes features on before it
-    has learnt anything.
+    A new layer passes features on before it has learnt anything (gamma's bias is one, beta's zero), yet is moved by the
+    query at once: for an embedding of length one, weights of deviation 0.5 make gamma(e) and beta(e) vary by 0.5. The
+    usual weights, smaller by the root of the embedding's width, would leave the query almost unheard for long.
 
     Args:
         channels: width of the features.
@@ -20,6 +21,8 @@ class FiLM(nn.Module):
         super().__init__()
         self.gamma = nn.Linear(condition, channels)
         self.beta = nn.Linear(condition, channels)
+        for linear in (self.gamma, self.beta):
+            nn.init.normal_(linear.weight, std=0.5)
         nn.init.ones_(self.gamma.bias)
         nn.init.zeros_(self.beta.bias)
 
