@@ -92,7 +92,7 @@ class CLAPConfig:
 
     @classmethod
     def base(cls) -> CLAPConfig:
-        """The released HTSAT-base + RoBERTa-base model: 199 M parameters, clips of 10 s at 48 kHz."""
+        """The released HTSAT-base + RoBERTa-base model: 194 M parameters, clips of 10 s at 48 kHz."""
         return cls()
 
     @classmethod

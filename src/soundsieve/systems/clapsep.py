@@ -81,7 +81,7 @@ class CLAPSepConfig:
 
     @classmethod
     def base(cls) -> CLAPSepConfig:
-        """The published model: 32 kHz, mixtures of 10 s, about 320 M parameters."""
+        """The published model: 32 kHz, mixtures of 10 s, 306 M parameters."""
         return cls()
 
     @classmethod
