@@ -45,7 +45,7 @@ def build_task(recipe: Recipe, data: Data) -> Task:
     Raises:
         ConfigError: an unknown task, or settings that do not fit it.
     """
-    makers = {"sieve": _sieve}
+    makers = {"sieve": _sieve, "clap": _clap, "clapsep": _clapsep}
     if recipe.task not in makers:
         raise ConfigError(f"task '{recipe.task}' is not known; known: {', '.join(sorted(makers))}")
     return makers[recipe.task](recipe, data)
@@ -59,3 +59,23 @@ def _sieve(recipe: Recipe, data: Data) -> Task:
     options = from_dict(SieveTaskConfig, recipe.options, where="options")
     train, validation = (data.store(split, model.sample_rate) for split in ("train", "validation"))
     return SieveTask(model, options, train, validation, seed=recipe.seed)
+
+
+def _clap(recipe: Recipe, data: Data) -> Task:
+    from soundsieve.encoders.clap import CLAPConfig
+    from soundsieve.training.tasks.clap import CLAPTask, CLAPTaskConfig
+
+    model = build_config(CLAPConfig, recipe.model)
+    options = from_dict(CLAPTaskConfig, recipe.options, where="options")
+    train, validation = (data.store(split, model.audio.sample_rate) for split in ("train", "validation"))
+    return CLAPTask(model, options, train, validation, seed=recipe.seed)
+
+
+def _clapsep(recipe: Recipe, data: Data) -> Task:
+    from soundsieve.systems.clapsep import CLAPSepConfig
+    from soundsieve.training.tasks.clapsep import CLAPSepTask, CLAPSepTaskConfig
+
+    model = build_config(CLAPSepConfig, recipe.model)
+    options = from_dict(CLAPSepTaskConfig, recipe.options, where="options")
+    train, validation = (data.store(split, model.sample_rate) for split in ("train", "validation"))
+    return CLAPSepTask(model, options, train, validation, seed=recipe.seed)
