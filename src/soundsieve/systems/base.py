@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -34,12 +34,22 @@ class System(nn.Module, ABC):
         sample_rate: Hz; the Separator resamples to it and back.
         segment_s: the length in seconds that the system was trained on; longer recordings are cut to it.
         queries: the kinds of query understood: some of ``text``, ``audio``, ``exclude``.
+        config: the frozen dataclass it was built from.
+        min_samples: the shortest mixture it takes.
+        presence_threshold: a presence below this means that the sound was not found.
     """
 
     name: ClassVar[str]
     queries: ClassVar[frozenset[str]]
+    config: Any
     sample_rate: int
     segment_s: float
+    min_samples: int = 1
+    presence_threshold: float = 0.5
+
+    def assets(self) -> dict[str, str]:
+        """Text files to be stored beside the weights, by name."""
+        return {}
 
     @abstractmethod
     def encode_query(self, query: Query) -> Condition:
