@@ -7,6 +7,8 @@ hundred thousand sentences (`soundsieve.training.text_corpus`):
     cosine    1 - cos(student, teacher), averaged
     relation  KL divergence from the teacher's to the student's softmax over the cosines to a random bank of real
               descriptions: near the right ones, and ranked as the teacher ranks them
+    label     cross-entropy of a description's label, by its cosines to the labels' centres in the teacher's space:
+              what the teacher, which knows text and not sound, gets wrong ("squelch", "six-string") is put right
 """
 
 from __future__ import annotations
@@ -78,16 +80,22 @@ class DistillConfig:
     """Curated sentences that a batch is compared with in the relation loss."""
     relation_weight: float = 0.2
     """Of the relation loss, beside the cosine loss."""
+    labelled: int = 96
+    """Labelled descriptions a step, in the label loss and, weighted 0.3, in the cosine loss."""
+    label_weight: float = 0.1
+    """Of the label loss; 0 follows the teacher alone."""
     temperature: float = 0.05
-    """Of the relation loss' softmax over cosines."""
+    """Of the softmax over cosines in the relation and label losses."""
+    init: str | None = None
+    """Weights of a sentence encoder to go on from, in place of the closed-form start."""
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.bank < 1 or self.sound_sentences < 0 or self.word_sentences < 0:
-            raise ConfigError("distill: batch_size and bank are at least 1, numbers of sentences at least 0")
+        if min(self.batch_size, self.bank, self.labelled) < 1 or min(self.sound_sentences, self.word_sentences) < 0:
+            raise ConfigError("distill: batch_size, bank and labelled are at least 1, numbers of sentences at least 0")
         if not 0 <= self.curated_share < 1 or not 0 <= self.validation_share < 1:
             raise ConfigError("distill: curated_share and validation_share are at least 0 and below 1")
-        if self.temperature <= 0 or self.relation_weight < 0:
-            raise ConfigError("distill: temperature must be above 0 and relation_weight at least 0")
+        if self.temperature <= 0 or min(self.relation_weight, self.label_weight) < 0:
+            raise ConfigError("distill: temperature must be above 0 and weights at least 0")
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ class DistillTask:
         vectors: the teacher's unit vector of each, shape ``(len(sentences), width)``, any float type.
         curated: how many of ``sentences`` are curated.
         config: see `DistillConfig`.
-        anchors: descriptions of every label, which stand for it in validation.
+        anchors: descriptions of every label: what the label loss learns from, and stands for the label in validation.
         held_out: descriptions that training does not see.
         seed: of everything drawn.
     """
@@ -134,9 +142,11 @@ class DistillTask:
         fits = np.flatnonzero(self._lengths <= encoder.config.max_tokens)
         self._all, self._curated = fits, fits[fits < curated]
         self._vectors = vectors
+        self._anchor_ids, self._anchor_lengths = _token_table(encoder, anchors.texts)
+        self._centres, self._anchor_rows = label_centres(anchors.vectors.float(), anchors.labels)
 
     def batch(self, step: int) -> Batch:
-        """Tokens ``(B, L)``, their teacher vectors, and the bank of the step."""
+        """Tokens ``(B, L)`` and their teacher's vectors, the bank of the step, and labelled descriptions likewise."""
         config = self.config
         n_curated = round(config.batch_size * config.curated_share)
         rng = np.random.default_rng((self.seed, step // _BLOCK))
@@ -147,19 +157,35 @@ class DistillTask:
             block = block[np.argsort(self._lengths[block], kind="stable")]
             picked.append(block[slot * n : (slot + 1) * n])
         rows = torch.from_numpy(np.concatenate(picked))
-        bank = torch.from_numpy(np.random.default_rng((self.seed, step, 1)).choice(self._curated, config.bank))
-        input_ids = self._ids[rows, : int(self._lengths[rows.numpy()].max())].long()
-        return {"input_ids": input_ids, "teacher": self._vectors[rows].float(), "bank": self._vectors[bank].float()}
+        own = np.random.default_rng((self.seed, step, 1))
+        bank = torch.from_numpy(own.choice(self._curated, config.bank))
+        labelled = torch.from_numpy(own.integers(0, len(self._anchor_lengths), config.labelled))
+        return {
+            "input_ids": self._ids[rows, : int(self._lengths[rows.numpy()].max())].long(),
+            "teacher": self._vectors[rows].float(),
+            "bank": self._vectors[bank].float(),
+            "labelled_ids": self._anchor_ids[labelled, : int(self._anchor_lengths[labelled.numpy()].max())].long(),
+            "labelled_teacher": self.anchors.vectors[labelled].float(),
+            "label": self._anchor_rows[labelled],
+        }
 
     def loss(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
-        """``cosine`` and ``relation``, and their weighted sum."""
+        """``cosine``, ``relation`` and ``label``, and their weighted sum."""
+        config, teacher, bank = self.config, batch["teacher"], batch["bank"]
         student = module(batch["input_ids"], (batch["input_ids"] != 0).long())
-        teacher, bank = batch["teacher"], batch["bank"]
         cosine = 1 - (student * teacher).sum(1).mean()
-        wanted = (teacher @ bank.T / self.config.temperature).softmax(1)
-        found = (student @ bank.T / self.config.temperature).log_softmax(1)
+        wanted = (teacher @ bank.T / config.temperature).softmax(1)
+        found = (student @ bank.T / config.temperature).log_softmax(1)
         relation = F.kl_div(found, wanted, reduction="batchmean")
-        return {"loss": cosine + self.config.relation_weight * relation, "cosine": cosine, "relation": relation}
+        loss = cosine + config.relation_weight * relation
+        parts = {"cosine": cosine, "relation": relation}
+        if config.label_weight:
+            described = module(batch["labelled_ids"], (batch["labelled_ids"] != 0).long())
+            centres = self._centres.to(described.device)
+            parts["label"] = F.cross_entropy(described @ centres.T / config.temperature, batch["label"])
+            loss = loss + config.label_weight * parts["label"]
+            loss = loss + 0.3 * (1 - (described * batch["labelled_teacher"]).sum(1).mean())
+        return {"loss": loss, **parts}
 
     def validate(self, module: nn.Module) -> dict[str, float]:
         """On held-out descriptions: cosine to the teacher, and how many find their label with student and teacher."""
@@ -201,11 +227,24 @@ def label_retrieval(
     missing = sorted(set(query_labels) - set(labels))
     if missing:
         raise ConfigError(f"no description stands for the label '{missing[0]}'")
-    rows = torch.tensor([labels[label] for label in anchor_labels])
-    centres = torch.zeros(len(labels), anchors.shape[1]).index_add_(0, rows, anchors)
-    counts = torch.zeros(len(labels)).index_add_(0, rows, torch.ones(len(rows)))
-    nearest = (queries @ F.normalize(centres / counts[:, None], dim=1).T).argmax(1)
+    nearest = (queries @ label_centres(anchors, anchor_labels)[0].T).argmax(1)
     return (nearest == torch.tensor([labels[label] for label in query_labels])).float().mean().item()
+
+
+def label_centres(anchors: Tensor, labels: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """The mean direction of each label's anchors, labels in order of appearance, and each anchor's row in it.
+
+    Args:
+        anchors: unit vectors, shape ``(M, D)``.
+        labels: the label of each.
+
+    Returns:
+        Unit vectors ``(number of labels, D)``, and indices ``(M,)``.
+    """
+    order = {label: row for row, label in enumerate(dict.fromkeys(labels))}
+    rows = torch.tensor([order[label] for label in labels])
+    sums = torch.zeros(len(order), anchors.shape[1]).index_add_(0, rows, anchors)
+    return F.normalize(sums, dim=1), rows
 
 
 def start_from_tokens(encoder: SentenceEncoder, vectors: Tensor, *, seed: int = 0) -> None:
@@ -339,16 +378,24 @@ def make_task(
     texts = [*sentences, *said, *(text for text, _ in held_out)]
     vectors = _remembered(teacher, texts, cache, progress)
     ends = [len(sentences), len(sentences) + len(anchors)]
-    torch.manual_seed(seed)
-    encoder = SentenceEncoder(
-        replace(model, vocab_size=len(SPECIAL_TOKENS) + len(plain)), tokenizer_json=build_tokenizer(plain)
-    )
-    start_from_tokens(encoder, teacher.tokens_alone(plain), seed=seed)
+    encoder = _student(model, config, plain, teacher, seed)
     return DistillTask(
         encoder, sentences, vectors[: ends[0]], curated=len(curated), config=config, seed=seed,
         anchors=Labelled(said, [label for _, label in anchors], vectors[ends[0] : ends[1]]),
         held_out=Labelled([t for t, _ in held_out], [label for _, label in held_out], vectors[ends[1] :]),
     )  # fmt: skip
+
+
+def _student(
+    model: SentenceEncoderConfig, config: DistillConfig, plain: Sequence[str], teacher: Teacher, seed: int
+) -> SentenceEncoder:
+    if config.init:
+        return SentenceEncoder.load(config.init).train()
+    torch.manual_seed(seed)
+    sizes = replace(model, vocab_size=len(SPECIAL_TOKENS) + len(plain))
+    encoder = SentenceEncoder(sizes, tokenizer_json=build_tokenizer(plain))
+    start_from_tokens(encoder, teacher.tokens_alone(plain), seed=seed)
+    return encoder
 
 
 def _labelled(
