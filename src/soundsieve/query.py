@@ -33,7 +33,8 @@ def _tuple(value: object) -> tuple[object, ...]:
         return (value,)  # one (samples, sample_rate) pair
     if isinstance(value, Sequence):
         return tuple(value)
-    raise QueryError(f"a query is text, a path or (samples, sample_rate), or a list of these; got {type(value).__name__}")
+    kind = type(value).__name__
+    raise QueryError(f"a query is text, a path or (samples, sample_rate), or a list of these; got {kind}")
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,8 @@ class Condition:
 
     def __post_init__(self) -> None:
         if self.positive.ndim != 2 or self.positive.shape != self.negative.shape:
-            raise QueryError(
-                f"a condition is two (B, D) embeddings; got {tuple(self.positive.shape)} and {tuple(self.negative.shape)}"
-            )
+            shapes = f"{tuple(self.positive.shape)} and {tuple(self.negative.shape)}"
+            raise QueryError(f"a condition is two (B, D) embeddings; got {shapes}")
 
     def expand(self, batch: int) -> Condition:
         """The same condition for ``batch`` mixtures (a condition of one is repeated; no memory is copied)."""
@@ -121,6 +121,7 @@ class Condition:
         return Condition(self.positive.expand(batch, -1), self.negative.expand(batch, -1))
 
     def to(self, device: torch.device | str) -> Condition:
+        """The same condition on another device."""
         return Condition(self.positive.to(device), self.negative.to(device))
 
     def concat(self) -> Tensor:

@@ -30,10 +30,14 @@ def band_centres(sample_rate: int, n_fft: int, n_bands: int, fmin_hz: float, fma
     bin_hz = sample_rate / n_fft
     first, last = fmin_hz / bin_hz, fmax_hz / bin_hz
     if first + 1.5 * (n_bands - 1) > last:
-        raise ValueError(f"{n_bands} bands at least 1.5 bins apart do not fit {fmin_hz} to {fmax_hz} Hz at n_fft {n_fft}")
+        raise ValueError(
+            f"{n_bands} bands at least 1.5 bins apart do not fit {fmin_hz} to {fmax_hz} Hz at n_fft {n_fft}"
+        )
     for linear in range(n_bands):  # the first `linear` steps are 1.5 bins wide, the rest even in mel
         start = first + 1.5 * linear
-        rest = _hz(np.linspace(_mel(np.array(start * bin_hz)), _mel(np.array(last * bin_hz)), n_bands - linear)) / bin_hz
+        rest = (
+            _hz(np.linspace(_mel(np.array(start * bin_hz)), _mel(np.array(last * bin_hz)), n_bands - linear)) / bin_hz
+        )
         if len(rest) < 2 or rest[1] - rest[0] >= 1.5:
             return np.concatenate([first + 1.5 * np.arange(linear), rest])
     raise AssertionError("unreachable: equal spacing always fits")

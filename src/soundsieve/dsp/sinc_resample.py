@@ -31,6 +31,11 @@ _ROLL_OFF = 0.99
 @functools.lru_cache(maxsize=8)
 def _filters(old: int, new: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, int]:
     """The n filters, shape ``(n, 1, 2 width + o)``, and how many samples they reach back."""
+    with torch.inference_mode(False):  # what is kept must serve training too
+        return _make_filters(old, new, dtype, device)
+
+
+def _make_filters(old: int, new: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, int]:
     band = _ROLL_OFF * min(old, new)
     width = math.ceil(_ZERO_CROSSINGS * old / band)
     inputs = torch.arange(-width, width + old, dtype=torch.float64) / old

@@ -6,14 +6,11 @@ by the summed squared windows, sum_n w^2[t - n hop], so it is exact for any hop 
 
 from __future__ import annotations
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-@functools.lru_cache(maxsize=16)
 def _hann(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.hann_window(length, periodic=True, dtype=dtype, device=device)
 
