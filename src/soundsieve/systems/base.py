@@ -36,7 +36,6 @@ class System(nn.Module, ABC):
         queries: the kinds of query understood: some of ``text``, ``audio``, ``exclude``.
         config: the frozen dataclass it was built from.
         min_samples: the shortest mixture it takes.
-        presence_threshold: a presence below this means that the sound was not found.
     """
 
     name: ClassVar[str]
@@ -45,7 +44,11 @@ class System(nn.Module, ABC):
     sample_rate: int
     segment_s: float
     min_samples: int = 1
-    presence_threshold: float = 0.5
+
+    @property
+    def presence_threshold(self) -> float:
+        """A presence below this means that the sound was not found."""
+        return 0.5
 
     def assets(self) -> dict[str, str]:
         """Text files to be stored beside the weights, by name."""

@@ -334,7 +334,7 @@ class Sieve(System):
 
     def __init__(self, config: SieveConfig, assets: Mapping[str, str] | None = None) -> None:
         super().__init__()
-        self.config = config
+        self.config: SieveConfig = config
         self.sample_rate, self.segment_s = config.sample_rate, config.segment_s
         self.text = SentenceEncoder(config.text, tokenizer_json=(assets or {}).get("tokenizer.json"))
         self.analysis = Analysis(config)
