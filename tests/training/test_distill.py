@@ -273,8 +273,9 @@ def test_from_lists_to_task(teacher_folder: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(further.module.encode(["rain"]), task.module.eval().encode(["rain"]))
 
 
-def test_the_starter_recipe_and_its_lists() -> None:
-    recipe = read_recipe(ROOT / "recipes" / "starter" / "text.yaml")
+@pytest.mark.parametrize("name", ["text", "text_labels"])
+def test_the_starter_recipes_and_their_lists(name: str) -> None:
+    recipe = read_recipe(ROOT / "recipes" / "starter" / f"{name}.yaml")
     assert build_config(SentenceEncoderConfig, recipe.model) == SentenceEncoderConfig.small()
     options = from_dict(DistillConfig, recipe.options)
     for path in (options.lexicon, *options.labels, *options.captions, *options.descriptions, *options.exclude):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.pairs import read_clips
@@ -12,8 +12,6 @@ from soundsieve.training.recipe import Recipe, build_config
 from soundsieve.training.store import ClipStore, Progress
 from soundsieve.training.tasks.base import Task
 from soundsieve.weights.config import from_dict
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,10 +43,9 @@ def build_task(recipe: Recipe, data: Data) -> Task:
     Raises:
         ConfigError: an unknown task, or settings that do not fit it.
     """
-    makers = {"sieve": _sieve, "clap": _clap, "clapsep": _clapsep}
-    if recipe.task not in makers:
-        raise ConfigError(f"task '{recipe.task}' is not known; known: {', '.join(sorted(makers))}")
-    return makers[recipe.task](recipe, data)
+    if recipe.task not in MAKERS:
+        raise ConfigError(f"task '{recipe.task}' is not known; known: {', '.join(sorted(MAKERS))}")
+    return MAKERS[recipe.task](recipe, data)
 
 
 def _sieve(recipe: Recipe, data: Data) -> Task:
@@ -79,3 +76,22 @@ def _clapsep(recipe: Recipe, data: Data) -> Task:
     options = from_dict(CLAPSepTaskConfig, recipe.options, where="options")
     train, validation = (data.store(split, model.sample_rate) for split in ("train", "validation"))
     return CLAPSepTask(model, options, train, validation, seed=recipe.seed)
+
+
+def _distill(recipe: Recipe, data: Data) -> Task:
+    from soundsieve.encoders.text import SentenceEncoderConfig
+    from soundsieve.training.store import default_cache
+    from soundsieve.training.tasks.distill import DistillConfig, make_task
+
+    model = build_config(SentenceEncoderConfig, recipe.model)
+    options = from_dict(DistillConfig, recipe.options, where="options")
+    return make_task(model, options, seed=recipe.seed, cache=data.cache or default_cache(), progress=data.progress)
+
+
+MAKERS: dict[str, Callable[[Recipe, Data], Task]] = {
+    "sieve": _sieve,
+    "clap": _clap,
+    "clapsep": _clapsep,
+    "distill": _distill,
+}
+"""Tasks by name."""

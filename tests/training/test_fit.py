@@ -1,0 +1,146 @@
+"""Training: ten steps lower the loss, a resumed run takes the same next step, the run's folder is whole."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from soundsieve.errors import ConfigError
+from soundsieve.systems.clapsep import CLAPSep
+from soundsieve.systems.sieve import Sieve
+from soundsieve.training.build import Data, build_task
+from soundsieve.training.fit import fit
+from soundsieve.training.recipe import Recipe, read_recipe
+from soundsieve.training.tasks.base import Task
+from soundsieve.training.tasks.clap import load_clap
+from soundsieve.weights.checkpoint import load_system
+
+ROOT = Path(__file__).parents[2]
+DEBUG = {"sieve": "starter/debug.yaml", "clap": "clapsep/debug_clap.yaml", "clapsep": "clapsep/debug.yaml"}
+SMALLER = {
+    "sieve": {"options.mixtures.segment_s": 1.2, "options.batch_size": 3, "options.validation_pairs": 2},
+    "clap": {"options.batch_size": 3},
+    "clapsep": {"options.validation_pairs": 2, "ema_decay": 0.9},
+}
+
+
+def recipe_of(kind: str, **changes: object) -> Recipe:
+    return read_recipe(ROOT / "recipes" / DEBUG[kind], SMALLER[kind] | changes)
+
+
+def task_of(recipe: Recipe, corpus: Path, cache: Path) -> Task:
+    return build_task(recipe, Data(corpus, cache))
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "log.csv").open() as file:
+        found = list(csv.DictReader(file))
+    for row in found:
+        row.pop("examples_per_s")
+    return found
+
+
+@pytest.mark.parametrize("kind", list(DEBUG))
+def test_ten_steps_lower_the_loss_on_one_batch(kind: str, corpus: Path, cache: Path) -> None:
+    task = task_of(recipe_of(kind), corpus, cache)
+    batch = task.batch(0)
+    task.module.train()
+    optimizer = torch.optim.AdamW([p for p in task.module.parameters() if p.requires_grad], 3e-3)
+    losses = []
+    for _ in range(11):
+        torch.manual_seed(0)
+        loss = task.loss(task.module, batch, 0)["loss"]
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0] - 0.05
+
+
+@pytest.mark.parametrize("kind", list(DEBUG))
+def test_a_resumed_run_takes_the_same_steps(kind: str, corpus: Path, cache: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(kind, max_steps=6, validate_every=3)
+    fit(task_of(recipe, corpus, cache), recipe, tmp_path / "whole", workers=0)
+    fit(task_of(recipe, corpus, cache), recipe, tmp_path / "parts", workers=0, stop_after=4)
+    assert (tmp_path / "parts" / "last.ckpt").is_file()
+    last = tmp_path / "parts" / "last.ckpt"
+    result = fit(task_of(recipe, corpus, cache), recipe, tmp_path / "parts", workers=0, resume=last)
+    assert result.step == 6
+    assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
+    whole, parts = (torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "parts"))
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(value, parts["state_dict"][name]), name
+
+
+def test_workers_give_the_same_batches(corpus: Path, cache: Path, tmp_path: Path) -> None:
+    recipe = recipe_of("sieve", max_steps=5, validate_every=5)
+    for workers in (0, 2):
+        fit(task_of(recipe, corpus, cache), recipe, tmp_path / str(workers), workers=workers)
+    assert rows(tmp_path / "0") == rows(tmp_path / "2")
+
+
+def test_a_run_leaves_a_product_that_loads(corpus: Path, cache: Path, tmp_path: Path) -> None:
+    for kind, cls in (("sieve", Sieve), ("clapsep", CLAPSep)):
+        recipe = recipe_of(kind, max_steps=2, validate_every=1)
+        result = fit(task_of(recipe, corpus, cache), recipe, tmp_path / kind, workers=0)
+        assert isinstance(load_system(tmp_path / kind / "best.safetensors"), cls)
+        assert result.best["validation_score"] == max(float(r["validation_score"]) for r in rows(tmp_path / kind)) or (
+            abs(result.best["validation_score"]) < 1e3  # the log is rounded
+        )
+        assert (tmp_path / kind / "curve.png").stat().st_size > 5000
+
+
+def test_clapsep_is_built_on_a_trained_clap(corpus: Path, cache: Path, tmp_path: Path) -> None:
+    recipe = recipe_of("clap", max_steps=1, validate_every=1)
+    fit(task_of(recipe, corpus, cache), recipe, tmp_path, workers=0)
+    clap = load_clap(tmp_path / "last.safetensors")
+    task = task_of(recipe_of("clapsep", **{"options.clap": str(tmp_path / "last.safetensors")}), corpus, cache)
+    assert isinstance(task.module, CLAPSep)
+    for name, value in clap.state_dict().items():
+        assert torch.equal(task.module.clap.state_dict()[name], value)
+    before = {name: value.clone() for name, value in task.module.state_dict().items()}
+    fit(task, recipe_of("clapsep", max_steps=1, validate_every=1), tmp_path / "sep", workers=0)
+    for name, value in task.module.state_dict().items():
+        if name.startswith("clap."):
+            assert torch.equal(value, before[name]), f"{name} is frozen"
+
+
+def test_training_goes_on_from_weights(corpus: Path, cache: Path, tmp_path: Path) -> None:
+    recipe = recipe_of("sieve", max_steps=1, validate_every=1)
+    fit(task_of(recipe, corpus, cache), recipe, tmp_path, workers=0)
+    again = task_of(recipe_of("sieve", **{"options.init": str(tmp_path / "last.safetensors")}), corpus, cache)
+    stored = load_system(tmp_path / "last.safetensors").state_dict()
+    for name, value in again.module.state_dict().items():
+        assert torch.equal(value, stored[name]), name
+
+
+def test_the_queries_of_clapsep_are_the_papers(corpus: Path, cache: Path) -> None:
+    task = task_of(recipe_of("clapsep", **{"options.batch_size": 200}), corpus, cache)
+    asked = task.batch(0)["asked"]
+    both, positive = (asked.sum(1) == 2).float().mean(), ((asked[:, 0] == 1) & (asked[:, 1] == 0)).float().mean()
+    assert both.item() == pytest.approx(0.5, abs=0.1)
+    assert positive.item() == pytest.approx(0.25, abs=0.1)
+    assert asked.sum(1).min() == 1  # something is always asked
+
+
+def test_the_target_of_an_exclusion_is_all_the_rest(corpus: Path, cache: Path) -> None:
+    task = task_of(recipe_of("clapsep", **{"options.negative": 1.0, "options.positive": 0.0}), corpus, cache)
+    batch = task.batch(0)
+    assert (batch["asked"] == torch.tensor([0.0, 1.0])).all()
+    assert (batch["target"].square().sum(1) < batch["mixture"].square().sum(1) * 1.5).all()
+
+
+def test_what_cannot_be_resumed_or_built_is_refused(corpus: Path, cache: Path, tmp_path: Path) -> None:
+    recipe = recipe_of("sieve", max_steps=1, validate_every=1)
+    task = task_of(recipe, corpus, cache)
+    with pytest.raises(ConfigError, match="no checkpoint"):
+        fit(task, recipe, tmp_path, resume=tmp_path / "none.ckpt")
+    with pytest.raises(ConfigError, match="--data"):
+        build_task(recipe, Data())
+    with pytest.raises(ConfigError, match="not known; known"):
+        build_task(read_recipe(ROOT / "recipes/starter/debug.yaml", {"task": "unheard"}), Data(corpus, cache))
+    fit(task, recipe, tmp_path, workers=0)
+    other = recipe_of("sieve", **{"model.width": 32, "max_steps": 2})
+    with pytest.raises(ConfigError, match="does not fit this recipe"):
+        fit(task_of(other, corpus, cache), other, tmp_path, workers=0, resume=tmp_path / "last.ckpt")

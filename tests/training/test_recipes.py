@@ -1,0 +1,67 @@
+"""Every recipe loads, and says no to what it does not know."""
+
+from pathlib import Path
+
+import pytest
+
+from soundsieve.encoders.clap import CLAPConfig
+from soundsieve.encoders.text import SentenceEncoderConfig
+from soundsieve.errors import ConfigError
+from soundsieve.systems.clapsep import CLAPSepConfig
+from soundsieve.systems.sieve import SieveConfig
+from soundsieve.training.build import MAKERS
+from soundsieve.training.recipe import build_config, read_recipe
+from soundsieve.training.tasks.clap import CLAPTaskConfig
+from soundsieve.training.tasks.clapsep import CLAPSepTaskConfig
+from soundsieve.training.tasks.distill import DistillConfig
+from soundsieve.training.tasks.sieve import SieveTaskConfig
+from soundsieve.weights.config import from_dict
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted(ROOT.glob("recipes/*/*.yaml"))
+CONFIGS = {
+    "sieve": (SieveConfig, SieveTaskConfig),
+    "clap": (CLAPConfig, CLAPTaskConfig),
+    "clapsep": (CLAPSepConfig, CLAPSepTaskConfig),
+    "distill": (SentenceEncoderConfig, DistillConfig),
+}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_recipe_loads(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert recipe.task in MAKERS
+    model, options = CONFIGS[recipe.task]
+    build_config(model, recipe.model)
+    built = from_dict(options, recipe.options, where="options")
+    for field in ("sentences", "labels", "captions", "descriptions", "exclude"):
+        for name in getattr(built, field, ()):
+            assert (ROOT / name).is_file()
+
+
+def test_there_are_recipes() -> None:
+    assert {"sieve", "text", "small", "small_clap"} <= {path.stem for path in RECIPES}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task: sieve\nmax_steps: 1\nlearning_rates: 1", "unknown key 'learning_rates'"),
+        ("max_steps: 1", "missing key 'task'"),
+        ("task: sieve\nmax_steps: 0", "at least 1"),
+        ("- a", "no table"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_a_recipe_that_cannot_be_run_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_recipe(tmp_path / "r.yaml")
+
+
+def test_values_can_be_changed_by_dotted_name() -> None:
+    recipe = read_recipe(ROOT / "recipes/starter/debug.yaml", {"options.batch_size": 7, "model.width": 32})
+    assert recipe.options["batch_size"] == 7
+    assert build_config(SieveConfig, recipe.model).width == 32
+    with pytest.raises(ConfigError, match="preset"):
+        build_config(SieveConfig, {"preset": "huge"})
