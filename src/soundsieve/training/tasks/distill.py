@@ -294,7 +294,7 @@ class Teacher:
         self.source = _teacher_folder(source)
         shown = transformers_logging.get_verbosity()
         transformers_logging.set_verbosity(logging.ERROR)
-        transformers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             self.model = AutoModel.from_pretrained(self.source).eval()
             self.tokenizer = AutoTokenizer.from_pretrained(self.source, use_fast=True)
@@ -304,7 +304,7 @@ class Teacher:
             ) from error
         finally:
             transformers_logging.set_verbosity(shown)
-            transformers_logging.enable_progress_bar()
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
     @property
     def vocabulary(self) -> dict[str, int]:
