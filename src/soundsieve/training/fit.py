@@ -42,16 +42,16 @@ class FitResult:
 
 
 class _Steps(IterableDataset[Batch]):
-    """Batches from a step on; several workers take turns, so the order is that of one."""
+    """Batches from a step on; several workers take turns, so the order is that of one. Each device has its own."""
 
-    def __init__(self, task: Task, start: int, stop: int) -> None:
-        self.task, self.start, self.stop = task, start, stop
+    def __init__(self, task: Task, start: int, stop: int, *, rank: int = 0, world: int = 1) -> None:
+        self.task, self.start, self.stop, self.rank, self.world = task, start, stop, rank, world
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         for step in range(self.start + offset, self.stop, stride):
-            yield self.task.batch(step)
+            yield self.task.batch(step * self.world + self.rank)
 
 
 def _one_thread(_: int) -> None:
@@ -68,7 +68,8 @@ class _Loop(lightning.LightningModule):
         self.average = copy.deepcopy(task.module).eval().requires_grad_(False) if recipe.ema_decay else task.module
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        steps = _Steps(self.task, self.global_step, self.recipe.max_steps)
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        steps = _Steps(self.task, self.global_step, self.recipe.max_steps, rank=rank, world=world)
         extra: dict[str, Any] = {"prefetch_factor": 4} if self.workers else {}
         return DataLoader(steps, batch_size=None, num_workers=self.workers, worker_init_fn=_one_thread, **extra)
 
@@ -157,17 +158,18 @@ class _Keeper(Callback):
             loop.module.train()
         self.rows.append(row)
         self._sums, self._count = {}, 0
-        loop.task.save(self.folder / "last.safetensors", loop.average)
-        if row["validation_score"] > self.best.get("validation_score", -math.inf):
-            self.best = row
-            loop.task.save(self.folder / "best.safetensors", loop.average)
-        with replacing(self.folder / "last.ckpt") as temporary:
-            trainer.save_checkpoint(temporary)
+        better = row["validation_score"] > self.best.get("validation_score", -math.inf)
+        self.best = row if better else self.best
+        save_checkpoint(trainer, self.folder / "last.ckpt")
+        self._since = time.monotonic()
+        if not trainer.is_global_zero:
+            return
+        for name in ["last", "best"][: 1 + better]:
+            loop.task.save(self.folder / f"{name}.safetensors", loop.average)
         self._write_log()
         if sys.stderr.isatty():
             shown = "  ".join(f"{k.removeprefix('validation_')} {v:.2f}" for k, v in row.items() if "validation" in k)
             print(f"\rstep {step}: {shown}" + " " * 30, file=sys.stderr)
-        self._since = time.monotonic()
 
     def _write_log(self) -> None:
         names = list(dict.fromkeys(name for row in self.rows for name in row))
@@ -176,6 +178,14 @@ class _Keeper(Callback):
             writer.writeheader()
             writer.writerows([{k: round(v, 5) for k, v in row.items()} for row in self.rows])
         draw_curve(self.rows, self.folder / "curve.png")
+
+
+def save_checkpoint(trainer: lightning.Trainer, path: Path) -> None:
+    """All that a resumed run needs, whole or not at all; every device takes part, the first one writes."""
+    temporary = path.with_name(f".{path.name}.part")
+    trainer.save_checkpoint(temporary)
+    if trainer.is_global_zero:
+        temporary.replace(path)
 
 
 def draw_curve(rows: list[dict[str, float]], path: Path) -> None:
@@ -245,6 +255,5 @@ def fit(
                 raise
             raise ConfigError(f"{resume} does not fit this recipe: {' '.join(str(error).split())[:200]}") from error
     if trainer.global_step % recipe.validate_every and trainer.global_step < recipe.max_steps:
-        with replacing(folder / "last.ckpt") as temporary:
-            trainer.save_checkpoint(temporary)
+        save_checkpoint(trainer, folder / "last.ckpt")
     return FitResult(folder, trainer.global_step, keeper.best)
