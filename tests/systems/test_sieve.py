@@ -103,9 +103,9 @@ def test_example_clips_are_queries_in_the_text_space(sieve: Sieve) -> None:
 
 def test_the_gate_turns_down_only_what_is_not_there(sieve: Sieve) -> None:
     sieve.config, kept = dataclasses.replace(sieve.config, gate_db=20.0, presence_threshold=0.4), sieve.config
-    gains = sieve._gate(torch.tensor([1.0, 0.4, 0.2, 0.0]))
+    gains = sieve._gate(torch.tensor([1.0, 0.4, 0.3, 0.2, 0.0]))
     sieve.config = kept
-    torch.testing.assert_close(gains, torch.tensor([1.0, 1.0, 10 ** (-10 / 20), 10 ** (-20 / 20)]))
+    torch.testing.assert_close(gains, 10 ** (torch.tensor([0.0, 0.0, -10.0, -20.0, -20.0]) / 20))
 
 
 def test_presence_training_never_reaches_the_mask(sieve: Sieve, mixture: torch.Tensor) -> None:

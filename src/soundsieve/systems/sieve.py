@@ -411,8 +411,8 @@ class Sieve(System):
         ]
 
     def _gate(self, presence: Tensor) -> Tensor:
-        """Gain of the answer: 1 from the threshold up, falling by up to ``gate_db`` as the presence falls to 0."""
-        missing = (1.0 - presence / self.config.presence_threshold).clamp(0.0, 1.0)
+        """Gain of the answer: 1 from the threshold up, down by ``gate_db`` from half the threshold on, in dB between."""
+        missing = (2.0 - 2.0 * presence / self.config.presence_threshold).clamp(0.0, 1.0)
         return torch.pow(10.0, -self.config.gate_db * missing / 20.0)
 
     def estimate(self, mixture: Tensor, condition: Condition) -> Estimate:
