@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_UMASK = os.umask(0)
+os.umask(_UMASK)
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -27,6 +30,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = final.with_name(f".{secrets.token_hex(6)}.part{final.suffix}")
     try:
         yield temporary
+        temporary.chmod(final.stat().st_mode & 0o777 if final.exists() else 0o666 & ~_UMASK)  # some writers are private
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)

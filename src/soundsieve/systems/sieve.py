@@ -411,7 +411,7 @@ class Sieve(System):
         ]
 
     def _gate(self, presence: Tensor) -> Tensor:
-        """Gain of the answer: 1 from the threshold up, down by ``gate_db`` from half the threshold on, in dB between."""
+        """Gain of the answer: 1 from the threshold up, ``gate_db`` down below half of it, linear in dB between."""
         missing = (2.0 - 2.0 * presence / self.config.presence_threshold).clamp(0.0, 1.0)
         return torch.pow(10.0, -self.config.gate_db * missing / 20.0)
 
