@@ -125,3 +125,46 @@ def test_config_checks_itself(change: dict[str, int], message: str) -> None:
     sizes = {"vocab_size": 100, "hidden": 32, "layers": 1, "heads": 4, "intermediate": 64} | change
     with pytest.raises(ConfigError, match=re.escape(message)):
         SentenceEncoderConfig(**sizes)
+
+
+def test_the_tower_is_roberta() -> None:
+    """Same function and same tensor names as the library's RoBERTa, on random weights."""
+    import transformers
+
+    config = SentenceEncoderConfig.debug()
+    torch.manual_seed(0)
+    encoder = SentenceEncoder(config).eval()
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    roberta = transformers.RobertaModel(
+        transformers.RobertaConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.hidden,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            intermediate_size=config.intermediate,
+            max_position_embeddings=config.max_tokens + 1,
+            type_vocab_size=1,
+            layer_norm_eps=1e-5,
+            pad_token_id=0,
+        ),
+        add_pooling_layer=False,
+    ).eval()
+    roberta.load_state_dict(encoder.tower.state_dict(), strict=True)
+    input_ids, mask = encoder.tokenize(["a dog barks", "rain", "x" * 20])
+    with torch.no_grad():
+        expected = roberta(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        found = encoder.tower(input_ids, mask)
+    torch.testing.assert_close(found[mask.bool()], expected[mask.bool()], atol=2e-5, rtol=1e-4)
+
+
+def test_a_query_does_not_wait_for_transformers() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from soundsieve.encoders.text import *\n"
+        "SentenceEncoder(SentenceEncoderConfig.debug()).encode(['a dog'])\n"
+        "assert 'transformers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -26,6 +26,8 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 FORMAT = "soundsieve-text-1"
 
+_EPS = 1e-5
+
 
 @dataclass(frozen=True)
 class SentenceEncoderConfig:
@@ -72,6 +74,87 @@ class SentenceEncoderConfig:
         return cls(vocab_size=vocab_size, hidden=240, layers=3, heads=4, intermediate=960)
 
 
+class Attention(nn.Module):
+    """Self-attention over tokens, its residual and norm; padding is not attended to."""
+
+    def __init__(self, config: SentenceEncoderConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.self = nn.ModuleDict({name: nn.Linear(config.hidden, config.hidden) for name in ("query", "key", "value")})
+        self.output = _dense_and_norm(config.hidden, config.hidden)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Tokens ``(B, L, hidden)`` and a mask ``(B, 1, 1, L)`` of those to attend to."""
+        query, key, value = (
+            self.self[name](x).unflatten(2, (self.heads, -1)).transpose(1, 2) for name in ("query", "key", "value")
+        )
+        attended = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        y = self.output["dense"](attended.transpose(1, 2).flatten(2))
+        return self.output["LayerNorm"](x + y)  # type: ignore[no-any-return]
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, each followed by its norm."""
+
+    def __init__(self, config: SentenceEncoderConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config)
+        self.intermediate = nn.ModuleDict({"dense": nn.Linear(config.hidden, config.intermediate)})
+        self.output = _dense_and_norm(config.intermediate, config.hidden)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """As `Attention.forward`."""
+        x = self.attention(x, mask)
+        y = self.output["dense"](nn.functional.gelu(self.intermediate["dense"](x)))
+        return self.output["LayerNorm"](x + y)  # type: ignore[no-any-return]
+
+
+class TextTower(nn.Module):
+    """The layers of RoBERTa: same function and same tensor names as ``transformers.RobertaModel`` without pooler.
+
+    Written out here because importing transformers takes longer than everything else that a first answer waits for.
+    """
+
+    def __init__(self, config: SentenceEncoderConfig) -> None:
+        super().__init__()
+        self.embeddings = nn.ModuleDict(
+            {
+                "word_embeddings": nn.Embedding(config.vocab_size, config.hidden),
+                "position_embeddings": nn.Embedding(config.max_tokens + 1, config.hidden),
+                "token_type_embeddings": nn.Embedding(1, config.hidden),
+                "LayerNorm": nn.LayerNorm(config.hidden, eps=_EPS),
+            }
+        )
+        self.encoder = nn.ModuleDict({"layer": nn.Sequential(*(Layer(config) for _ in range(config.layers)))})
+        for module in self.modules():  # RoBERTa's initial values
+            if isinstance(module, (nn.Linear, nn.Embedding)):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+
+    @property
+    def words(self) -> nn.Embedding:
+        """The token vectors."""
+        table = self.embeddings["word_embeddings"]
+        assert isinstance(table, nn.Embedding)
+        return table
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Tokens and mask, both ``(B, L)``, to their states ``(B, L, hidden)``."""
+        real = (input_ids != 0).long()
+        positions = real.cumsum(1) * real  # counted from 1; padding is at 0
+        x: Tensor = self.words(input_ids) + self.embeddings["position_embeddings"](positions)
+        x = self.embeddings["LayerNorm"](x + self.embeddings["token_type_embeddings"](torch.zeros_like(input_ids)))
+        mask = attention_mask[:, None, None].bool()
+        for layer in self.encoder["layer"].children():
+            x = layer(x, mask)
+        return x
+
+
+def _dense_and_norm(inputs: int, outputs: int) -> nn.ModuleDict:
+    return nn.ModuleDict({"dense": nn.Linear(inputs, outputs), "LayerNorm": nn.LayerNorm(outputs, eps=_EPS)})
+
+
 class SentenceEncoder(nn.Module):
     """Text in, unit vectors out.
 
@@ -81,7 +164,7 @@ class SentenceEncoder(nn.Module):
             built-in vocabulary of single characters, which fits `SentenceEncoderConfig.debug`.
 
     Attributes:
-        tower: the transformer (a ``transformers.RobertaModel`` without pooler).
+        tower: the transformer, `TextTower`.
         project: the linear map to the sentence space.
 
     Raises:
@@ -91,8 +174,6 @@ class SentenceEncoder(nn.Module):
 
     def __init__(self, config: SentenceEncoderConfig, tokenizer_json: str | None = None) -> None:
         super().__init__()
-        from transformers import RobertaConfig, RobertaModel
-
         self.config = config
         self._tokenizer = JSONTokenizer(
             tokenizer_json or build_tokenizer(_character_vocabulary()), pad_id=0, max_tokens=config.max_tokens
@@ -102,24 +183,7 @@ class SentenceEncoder(nn.Module):
                 f"text encoder: the tokenizer has {self._tokenizer.vocab_size} tokens, "
                 f"the config says {config.vocab_size}: set vocab_size to the former"
             )
-        self.tower = RobertaModel(
-            RobertaConfig(
-                vocab_size=config.vocab_size,
-                hidden_size=config.hidden,
-                num_hidden_layers=config.layers,
-                num_attention_heads=config.heads,
-                intermediate_size=config.intermediate,
-                max_position_embeddings=config.max_tokens + 1,  # positions count from pad_token_id + 1
-                type_vocab_size=1,
-                hidden_dropout_prob=0.0,
-                attention_probs_dropout_prob=0.0,
-                layer_norm_eps=1e-5,
-                pad_token_id=0,
-                bos_token_id=2,
-                eos_token_id=3,
-            ),
-            add_pooling_layer=False,
-        )
+        self.tower = TextTower(config)
         self.project = nn.Linear(config.hidden, config.width)
 
     def assets(self) -> dict[str, str]:
@@ -141,7 +205,7 @@ class SentenceEncoder(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Tokens ``(B, L)`` and their mask -> unit vectors ``(B, width)``."""
-        states = self.tower(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state  # (B, L, hidden)
+        states = self.tower(input_ids, attention_mask)  # (B, L, hidden)
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
         mean = (states * mask).sum(1) / mask.sum(1)
         return nn.functional.normalize(self.project(mean).float(), dim=1)

@@ -267,7 +267,7 @@ def start_from_tokens(encoder: SentenceEncoder, vectors: Tensor, *, seed: int = 
     axes = rotation @ axes
     tokens = (vectors - mean) @ axes.T
     spread = tokens.std()
-    table, special = encoder.tower.embeddings.word_embeddings.weight, len(SPECIAL_TOKENS)
+    table, special = encoder.tower.words.weight, len(SPECIAL_TOKENS)
     with torch.no_grad():
         table.zero_()
         table[1:special].normal_(std=0.05, generator=generator)

@@ -63,7 +63,7 @@ class SieveTaskConfig:
     """Of the parts of the loss."""
     validation_pairs: int = 100
     """Mixtures of the validation split that a checkpoint is judged by."""
-    missed: float = 0.05
+    missed: float = 0.08
     """Share of the sounds that are there which may be reported as missing; sets the presence threshold."""
     gate_db: float = 20.0
     """How far, at most, the answer for a missing sound is turned down."""
