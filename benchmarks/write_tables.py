@@ -5,9 +5,11 @@ A page asks for a table with a pair of comments; what stands between them is rep
     <!-- results:NAME -->
     <!-- /results -->
 
-NAME is a file of benchmarks/results without its suffix: `speed` as `benchmarks/speed.py` writes it, anything else as
-`soundsieve evaluate -o` does. `labels-NAME` lists what the model of that file separates best and worst. Two names need
-no file: `models` is the catalogue of models, and `checksum` is one line about the embedded model's weights.
+NAME is a file of benchmarks/results without its suffix: `speed` as `benchmarks/speed.py` writes it, `loader` as
+`benchmarks/loader.py` does, anything else as `soundsieve evaluate -o` does. `labels-NAME` lists what the model of that
+file separates best and worst, `compare-NAME` sets all files that begin with NAME side by side, `log-NAME` is a training
+run's log.csv, kept as NAME.csv. Two names need no file: `models` is the catalogue of models, and `checksum` is one line
+about the embedded model's weights.
 
     python benchmarks/write_tables.py            # write
     python benchmarks/write_tables.py --check    # say which pages are out of date, and fail
@@ -16,6 +18,7 @@ no file: `models` is the catalogue of models, and `checksum` is one line about t
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import json
 import re
@@ -81,6 +84,48 @@ def labels_table(result: dict[str, Any], shown: int = 8, at_least: int = 4) -> s
     return "\n".join(lines) + "\n"
 
 
+def compare_table(prefix: str) -> str:
+    """Several measured models side by side, by what they are asked with."""
+    found = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob(f"{prefix}*.json"))}
+    if not found:
+        return NOT_YET
+    asked = ["text", "text+exclude", "paraphrase", "example"]
+    lines = [f"| SDRi, dB | {' | '.join(asked)} | selectivity |", f"| --- | {'---: | ' * len(asked)}---: |"]
+    for name, result in found.items():
+        conditions = result["conditions"]
+        cells = [f"{conditions[one]['sdri']['mean']:.1f}" if one in conditions else "" for one in asked]
+        told_apart = conditions["text"]["selectivity"]["mean"]
+        lines.append(f"| {name.removeprefix(prefix)} | {' | '.join(cells)} | {told_apart:.2f} |")
+    commands = ", ".join(f"`{result['run']['command']}`" for result in found.values())
+    return "\n".join([*lines, "", f"Made by {commands}."]) + "\n"
+
+
+def log_table(name: str) -> str:
+    """How a training run went: its validations, no more than twelve of them."""
+    path = RESULTS / f"{name}.csv"
+    if not path.exists():
+        return NOT_YET
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    columns = [column for column in rows[0] if column.startswith("validation_")]
+    shown = rows[:: -(-len(rows) // 12)]
+    lines = ["| step | " + " | ".join(column.removeprefix("validation_") for column in columns) + " |"]
+    lines.append("| ---: |" + " ---: |" * len(columns))
+    for row in shown + ([rows[-1]] if shown[-1] is not rows[-1] else []):
+        lines.append(f"| {float(row['step']):.0f} | " + " | ".join(f"{float(row[c]):.2f}" for c in columns) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def loader_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/loader.py` measured."""
+    lines = ["| recipe | mixtures/s, one loader process | mixtures/s, training step |", "| --- | ---: | ---: |"]
+    for name, row in result["rows"].items():
+        lines.append(f"| {name} | {row['loader_per_s']:.0f} | {row['step_per_s']:.0f} |")
+    machine = result["machine"]
+    lines += ["", f"{machine['threads']} threads, {machine['processor']}, torch {result['torch']}."]
+    return "\n".join(lines) + "\n"
+
+
 def models_table() -> str:
     """The catalogue of models."""
     from soundsieve.weights.catalog import CATALOG
@@ -113,13 +158,18 @@ def render(name: str) -> str:
         return models_table()
     if name == "checksum":
         return checksum_line()
+    if name.startswith("compare-"):
+        return compare_table(name.removeprefix("compare-"))
+    if name.startswith("log-"):
+        return log_table(name.removeprefix("log-"))
     path = RESULTS / f"{name.removeprefix('labels-')}.json"
     if not path.exists():
         return NOT_YET
     result = json.loads(path.read_text("utf-8"))
     if name.startswith("labels-"):
         return labels_table(result)
-    return speed_table(result) if result.get("kind") == "speed" else quality_table(result)
+    kinds = {"speed": speed_table, "loader": loader_table}
+    return kinds.get(result.get("kind"), quality_table)(result)
 
 
 def filled(text: str) -> str:

@@ -1,8 +1,9 @@
 """Train CLAPSep on a trained CLAP, as its paper does (Ma et al., 2024, arXiv 2402.17455).
 
-Every mixture is asked for its first sound, by a condition that names what to extract (0.25), what to suppress (0.25) or
-both (0.5). Each side is a * audio + (1 - a) * text with one a ~ U(0, 1) a batch (eq. 3); the audio is another clip of
-the same label, with SpecAugment; what to suppress is the second sound. Loss: 0.9 SDR + 0.1 SI-SDR (eq. 14).
+Every mixture is asked for its first sound (or for its first two, one after the other) by a condition that names what to
+extract (0.25), what to suppress (0.25) or both (0.5). Each side is a * audio + (1 - a) * text with one a ~ U(0, 1) a
+batch (eq. 3); the audio is another clip of the same label, with SpecAugment; what to suppress is the other of the two
+sounds. Loss: 0.9 SDR + 0.1 SI-SDR (eq. 14).
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class CLAPSepTaskConfig:
     """What a CLAPSep is trained on and for."""
 
     batch_size: int = 8
-    """Mixtures a step."""
+    """Queries a step."""
+    both_directions: bool = False
+    """Ask every mixture for both of its first two sounds, one after the other, instead of for the first alone."""
     clap: str | None = None
     """Weights of the trained CLAP (a file of a clap recipe); None for an untrained one."""
     init: str | None = None
@@ -58,6 +61,8 @@ class CLAPSepTaskConfig:
     """CSV files (label, and caption or text) with sentences for the labels."""
 
     def __post_init__(self) -> None:
+        if self.both_directions and self.batch_size % 2:
+            raise ConfigError(f"both_directions asks in twos: batch_size must be even, not {self.batch_size}")
         if min(self.positive, self.negative) < 0 or self.positive + self.negative > 1:
             raise ConfigError("positive and negative are shares that add up to at most 1")
 
@@ -89,19 +94,22 @@ class CLAPSepTask:
     def batch(self, step: int) -> Batch:
         """Mixtures, their targets, sentences and example clips for both sides, and which sides are asked."""
         config, sampler, rng = self.config, self.sampler, np.random.default_rng([self.seed, step])
-        mixtures, targets, texts, examples, sides = [], [], [], [], []
-        for _ in range(config.batch_size):
+        mixtures: list[Waveform] = []
+        targets, texts, examples, sides = [], [], [], []
+        while len(mixtures) < config.batch_size:
             count = 3 if rng.random() < config.mixtures.three_sources else 2
             clips = [sampler.draw_clip(label, rng) for label in sampler.draw_labels(count, rng)]
             mixture, sources = self.mixer.mixture(clips, rng)
-            draw = rng.random()
-            asked = (draw >= config.negative, draw < config.negative or draw >= config.negative + config.positive)
-            mixtures.append(mixture)
-            # "All but the second sound" has the others as its answer.
-            targets.append(sources[0] if asked[0] else mixture - sources[1])
-            texts.append([sampler.draw_sentence(int(sampler.label[clip]), rng) for clip in clips[:2]])
-            examples.append([self._example(clip, rng) for clip in clips[:2]])
-            sides.append(asked)
+            for wanted in (0, 1) if config.both_directions else (0,):
+                clip, other = clips[wanted], clips[1 - wanted]
+                draw = rng.random()
+                asked = (draw >= config.negative, draw < config.negative or draw >= config.negative + config.positive)
+                mixtures.append(mixture)
+                # "All but the other sound" has what is left as its answer.
+                targets.append(sources[wanted] if asked[0] else mixture - sources[1 - wanted])
+                texts.append([sampler.draw_sentence(int(sampler.label[i]), rng) for i in (clip, other)])
+                examples.append([self._example(i, rng) for i in (clip, other)])
+                sides.append(asked)
         batch = {
             "mixture": torch.from_numpy(np.stack(mixtures)),
             "target": torch.from_numpy(np.stack(targets)),
