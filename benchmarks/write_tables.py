@@ -80,7 +80,16 @@ def labels_table(result: dict[str, Any], shown: int = 8, at_least: int = 4) -> s
     lines += [
         "",
         f"By caption; labels asked for at least {at_least} times. A few mixtures a label: a hint, not a measurement.",
+        "",
+        "<details><summary>Every label</summary>",
+        "",
+        "| label | n | SDRi by text | with exclusion |",
+        "| --- | ---: | ---: | ---: |",
     ]
+    for name, entry in sorted(result["by_label"].items()):
+        cells = [f"{entry[one]:.1f} dB" if one in entry else "" for one in ("text", "text+exclude")]
+        lines.append(f"| {name} | {entry['n']} | {cells[0]} | {cells[1]} |")
+    lines += ["", "</details>"]
     return "\n".join(lines) + "\n"
 
 
