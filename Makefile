@@ -1,8 +1,8 @@
 # One command each, from a fresh checkout with Python 3.11 or newer and nothing else:
 #   make demo      separate a demonstration mixture with the starter model; writes demo/
-#   make test      the tests that CI runs (CPU, offline)
+#   make test      the quick tests (CPU, offline)
 #   make check     format, lint, types
-#   make test-all  the slow tests as well
+#   make test-all  the slow tests as well; what CI runs
 #   make bench     speed and memory on this machine; writes benchmarks/results/speed.json
 # The virtual environment is made on first use and brought up to date when pyproject.toml or constraints.txt change.
 

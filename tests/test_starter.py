@@ -81,6 +81,12 @@ def test_free_text_finds_the_dog(
     assert out.presence > starter.presence_threshold
 
 
+@pytest.mark.parametrize("query", ["собака", "雨", "🐕"])
+def test_words_it_cannot_know_are_refused(starter: soundsieve.Separator, query: str) -> None:
+    with pytest.raises(soundsieve.QueryError, match="in English"):
+        starter.separate(np.ones(32000, np.float32), query, sample_rate=32000)
+
+
 def test_its_answer_does_not_depend_on_the_level(
     starter: soundsieve.Separator, dog_and_rain: tuple[np.ndarray, np.ndarray]
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import TypeAlias
 
@@ -29,7 +30,7 @@ def _tuple(value: object) -> tuple[object, ...]:
         return ()
     if isinstance(value, (str, Path)):
         return (value,)
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], int):
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Integral):
         return (value,)  # one (samples, sample_rate) pair
     if isinstance(value, Sequence):
         return tuple(value)
@@ -66,6 +67,11 @@ class Query:
             if not all(value.strip() for value in values):
                 raise QueryError(f"the {name} is empty: describe a sound in a few words, such as 'a dog barking'")
             object.__setattr__(self, name, tuple(" ".join(value.split()) for value in values))
+        for name in ("like", "unlike"):
+            for clip in getattr(self, name):
+                pair = isinstance(clip, tuple) and len(clip) == 2 and isinstance(clip[1], Integral)
+                if not pair and not isinstance(clip, (str, Path)):
+                    raise QueryError(f"{name} takes paths or (samples, sample_rate), not {type(clip).__name__}")
         if not self.kinds:
             raise QueryError("nothing was asked: give a text, an example clip (like), or what to exclude")
         both = {value.lower() for value in self.text} & {value.lower() for value in self.exclude}

@@ -141,6 +141,31 @@ def test_what_cannot_be_resumed_or_built_is_refused(corpus: Path, cache: Path, t
     with pytest.raises(ConfigError, match="not known; known"):
         build_task(read_recipe(ROOT / "recipes/starter/debug.yaml", {"task": "unheard"}), Data(corpus, cache))
     fit(task, recipe, tmp_path, workers=0)
-    other = recipe_of("sieve", **{"model.width": 32, "max_steps": 2})
-    with pytest.raises(ConfigError, match="does not fit this recipe"):
-        fit(task_of(other, corpus, cache), other, tmp_path, workers=0, resume=tmp_path / "last.ckpt")
+    for change, message in (({"model.width": 32}, "another shape"), ({"learning_rate": 1.0}, "learning_rate changed")):
+        other = recipe_of("sieve", max_steps=1, validate_every=1, **change)
+        with pytest.raises(ConfigError, match=message):
+            fit(task_of(other, corpus, cache), other, tmp_path, workers=0, resume=tmp_path / "last.ckpt")
+    for device in ("cuda:1", "gpu"):
+        with pytest.raises(ConfigError, match="cpu or cuda"):
+            fit(task, recipe, tmp_path / "x", device=device)
+    with pytest.raises(ConfigError, match="no part of the loss"):
+        task_of(recipe_of("sieve", **{"options.weights": {"cells": 1.0}}), corpus, cache)
+    weights = str(ROOT / "src/soundsieve/embedded/starter.safetensors")
+    with pytest.raises(ConfigError, match="another shape"):
+        task_of(recipe_of("sieve", **{"options.init": weights}), corpus, cache)
+
+
+def test_lists_that_would_deceive_are_refused(corpus: Path, cache: Path, tmp_path: Path) -> None:
+    recipe, text = recipe_of("sieve"), corpus.read_text()
+    (tmp_path / "a.csv").write_text(text.replace(",validation", ","))
+    with pytest.raises(ConfigError, match="has no split"):
+        build_task(recipe, Data(tmp_path / "a.csv", cache))
+    (tmp_path / "b.csv").write_text(text.replace("tone-2,", "tone-1,"))
+    with pytest.raises(ConfigError, match="is in two splits"):
+        build_task(recipe, Data(tmp_path / "b.csv", cache))
+    lines = [line for line in text.splitlines() if not line.startswith("hiss")]
+    for folder in ("hum", "tone", "whistle"):
+        (tmp_path / folder).symlink_to(corpus.parent / folder)
+    (tmp_path / "c.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(ConfigError, match="needs 4 labels"):
+        build_task(recipe, Data(tmp_path / "c.csv", cache))

@@ -33,9 +33,12 @@ def train(
     """Train what a recipe states; a stopped run goes on with --resume."""
     import torch
 
-    from soundsieve.training.build import Data, build_task
-    from soundsieve.training.fit import fit
-    from soundsieve.training.recipe import read_recipe
+    try:
+        from soundsieve.training.build import Data, build_task
+        from soundsieve.training.fit import fit
+        from soundsieve.training.recipe import read_recipe
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"training needs {error.name}: install soundsieve with its extra 'train'") from error
 
     settings = read_recipe(recipe, _changes(change or []))
     folder = output or Path("runs") / f"{recipe.resolve().parent.name}-{recipe.stem}"
@@ -45,10 +48,10 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     task = build_task(settings, Data(data, cache, _tell))
-    size = settings.options.get("batch_size", 1)
+    size = getattr(getattr(task, "config", None), "batch_size", 1) * devices
     result = fit(
         task, settings, folder, resume=last if resume else None, device=device, devices=devices, workers=workers,
-        examples_per_step=int(size), stop_after=stop_after,
+        examples_per_step=size, stop_after=stop_after,
     )  # fmt: skip
     shown = ", ".join(
         f"{name.removeprefix('validation_')} {value:.3f}"

@@ -201,6 +201,12 @@ class SentenceEncoder(nn.Module):
         input_ids, attention_mask = self._tokenizer(texts)
         if int(attention_mask.sum(1).min()) <= 2:
             raise QueryError("the text is empty: describe a sound in a few words, such as 'a dog barking'")
+        known = ((input_ids > 3) & attention_mask.bool()).any(1)  # 0 to 3: padding, unknown, start, end
+        if not known.all():
+            text = list(texts)[int(known.long().argmin())]
+            raise QueryError(
+                f"no word of '{text[:40]}' is known: describe the sound in English, such as 'a dog barking'"
+            )
         return input_ids, attention_mask
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

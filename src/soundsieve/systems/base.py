@@ -32,7 +32,7 @@ class System(nn.Module, ABC):
 
     Attributes:
         sample_rate: Hz; the Separator resamples to it and back.
-        segment_s: the length in seconds that the system was trained on; longer recordings are cut to it.
+        segment_s: the longest piece in seconds that is separated at once; longer recordings are cut to it.
         queries: the kinds of query understood: some of ``text``, ``audio``, ``exclude``.
         config: the frozen dataclass it was built from.
         min_samples: the shortest mixture it takes.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from soundsieve.errors import ConfigError
-from soundsieve.evaluation.pairs import read_clips
+from soundsieve.evaluation.pairs import Clip, read_clips
 from soundsieve.training.recipe import Recipe, build_config
 from soundsieve.training.store import ClipStore, Progress
 from soundsieve.training.tasks.base import Task
@@ -33,8 +33,24 @@ class Data:
         """The decoded clips of one split."""
         if self.clips is None:
             raise ConfigError("this recipe trains on sound: name a list of clips with --data clips.csv")
-        clips = read_clips(self.clips, split=split)
+        everything = read_clips(self.clips)
+        _check_splits(self.clips, everything)
+        clips = [clip for clip in everything if clip.split == split]
+        if not clips:
+            raise ConfigError(f"{self.clips} lists no clip of the split '{split}'")
         return ClipStore(self.clips.parent, clips, sample_rate=sample_rate, cache=self.cache, progress=self.progress)
+
+
+def _check_splits(path: Path, clips: Sequence[Clip]) -> None:
+    """Nothing may be judged by what it was trained on."""
+    splits: dict[str, str] = {}
+    for clip in clips:
+        if not clip.split:
+            raise ConfigError(f"{path}: {clip.path} has no split; it takes train, validation or test")
+        if splits.setdefault(clip.group, clip.split) != clip.split:
+            raise ConfigError(
+                f"{path}: the group '{clip.group}' is in two splits, {splits[clip.group]} and {clip.split}"
+            )
 
 
 def build_task(recipe: Recipe, data: Data) -> Task:

@@ -30,6 +30,7 @@ from soundsieve.errors import ConfigError
 from soundsieve.files import replacing
 from soundsieve.training.recipe import Recipe
 from soundsieve.training.tasks.base import Batch, Task
+from soundsieve.weights.config import to_dict
 
 
 @dataclass(frozen=True)
@@ -116,13 +117,15 @@ class _Keeper(Callback):
         self.best: dict[str, float] = {}
         self.rows: list[dict[str, float]] = []
         self._sums: dict[str, float] = {}
-        self._count, self._since, self._spoken = 0, time.monotonic(), 0.0
+        self._count, self._timed, self._since, self._spoken = 0, 0, time.monotonic(), 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "rows": self.rows, "sums": self._sums, "count": self._count}
+        state = {"best": self.best, "rows": self.rows, "sums": self._sums, "count": self._count}
+        return state | {"recipe": to_dict(self.recipe)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self.rows, self._sums, self._count = state["best"], state["rows"], state["sums"], state["count"]
+        self._timed = -self._count  # steps of an earlier session took none of this one's time
 
     def on_train_start(self, trainer: lightning.Trainer, loop: Any) -> None:
         self._since = time.monotonic()
@@ -142,7 +145,7 @@ class _Keeper(Callback):
         if not sys.stderr.isatty() or now - self._spoken < 1:
             return
         self._spoken = now
-        rate = self._count / max(1e-9, now - self._since)
+        rate = (self._count + self._timed) / max(1e-9, now - self._since)
         left = (self.recipe.max_steps - step) / max(rate, 1e-9)
         loss = self._sums["loss"] / self._count
         text = f"\rstep {step}/{self.recipe.max_steps}  loss {loss:.3f}  {rate * self.per_step:.1f} examples/s"
@@ -150,24 +153,23 @@ class _Keeper(Callback):
 
     def _validate(self, trainer: lightning.Trainer, loop: Any, step: int) -> None:
         elapsed = time.monotonic() - self._since
-        row = {"step": float(step), "examples_per_s": self._count * self.per_step / max(elapsed, 1e-9)}
+        row = {"step": float(step), "examples_per_s": (self._count + self._timed) * self.per_step / max(elapsed, 1e-9)}
         row |= {name: value / self._count for name, value in self._sums.items()}
         loop.average.eval()
         row |= {f"validation_{k}": v for k, v in loop.task.validate(loop.average).items()}
         if not loop.recipe.ema_decay:
             loop.module.train()
         self.rows.append(row)
-        self._sums, self._count = {}, 0
+        self._sums, self._count, self._timed = {}, 0, 0
         better = row["validation_score"] > self.best.get("validation_score", -math.inf)
         self.best = row if better else self.best
+        if trainer.is_global_zero:  # the product first: a checkpoint that knows of a best one must find it written
+            for name in ["last", "best"][: 1 + better]:
+                loop.task.save(self.folder / f"{name}.safetensors", loop.average)
+            self._write_log()
         save_checkpoint(trainer, self.folder / "last.ckpt")
         self._since = time.monotonic()
-        if not trainer.is_global_zero:
-            return
-        for name in ["last", "best"][: 1 + better]:
-            loop.task.save(self.folder / f"{name}.safetensors", loop.average)
-        self._write_log()
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and trainer.is_global_zero:
             shown = "  ".join(f"{k.removeprefix('validation_')} {v:.2f}" for k, v in row.items() if "validation" in k)
             print(f"\rstep {step}: {shown}" + " " * 30, file=sys.stderr)
 
@@ -186,6 +188,19 @@ def save_checkpoint(trainer: lightning.Trainer, path: Path) -> None:
     trainer.save_checkpoint(temporary)
     if trainer.is_global_zero:
         temporary.replace(path)
+
+
+def _check_resume(path: Path, recipe: Recipe, loop: _Loop) -> None:
+    """Only the same recipe takes the same next step."""
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    shapes = {name: value.shape for name, value in loop.state_dict().items()}
+    if {name: value.shape for name, value in stored["state_dict"].items()} != shapes:
+        raise ConfigError(f"{path} does not fit this recipe: its network has another shape")
+    for state in stored["callbacks"].values():
+        then, now = state.get("recipe"), to_dict(recipe)
+        changed = sorted(name for name in now if then is not None and then[name] != now[name])
+        if changed:
+            raise ConfigError(f"{path} does not fit this recipe: {', '.join(changed)} changed; start a new run instead")
 
 
 def draw_curve(rows: list[dict[str, float]], path: Path) -> None:
@@ -230,10 +245,14 @@ def fit(
     """
     if resume is not None and not resume.is_file():
         raise ConfigError(f"no checkpoint at {resume}: leave --resume out to start anew")
+    if device not in ("cpu", "cuda"):
+        raise ConfigError(f"training runs on cpu or cuda, not '{device}'; CUDA_VISIBLE_DEVICES chooses among several")
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("no CUDA device on this machine; use --device cpu")
     folder.mkdir(parents=True, exist_ok=True)
     keeper, loop = _Keeper(folder, recipe, examples_per_step), _Loop(task, recipe, workers)
+    if resume is not None:
+        _check_resume(resume, recipe, loop)
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -250,10 +269,8 @@ def fit(
         )  # fmt: skip
         try:
             trainer.fit(loop, ckpt_path=resume, weights_only=True if resume else None)
-        except (RuntimeError, KeyError) as error:
-            if resume is None:
-                raise
-            raise ConfigError(f"{resume} does not fit this recipe: {' '.join(str(error).split())[:200]}") from error
+        except SystemExit as stop:  # Lightning's answer to Ctrl-C, after it has put things in order
+            raise KeyboardInterrupt from stop
     if trainer.global_step % recipe.validate_every and trainer.global_step < recipe.max_steps:
         save_checkpoint(trainer, folder / "last.ckpt")
     return FitResult(folder, trainer.global_step, keeper.best)

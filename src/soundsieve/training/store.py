@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from soundsieve import audio
 from soundsieve.errors import AudioError, ConfigError
-from soundsieve.evaluation.pairs import Clip
+from soundsieve.evaluation.pairs import SAMPLE_RATE, Clip
 from soundsieve.files import replacing
 
 Progress = Callable[[str, int, int], None]
@@ -124,8 +124,9 @@ class ClipStore:
         return self._samples[index].astype(np.float32) / np.float32(32767)
 
     def sounds(self, path: str) -> torch.Tensor:
-        """Samples by path, as the evaluation's lists name them."""
-        return torch.from_numpy(self[self._index[path]])
+        """Samples by path at the evaluation's rate, as its lists name them."""
+        samples = self[self._index[path]]
+        return torch.from_numpy(audio.resample(samples, self.sample_rate, SAMPLE_RATE))
 
     def derive(self, kind: str, settings: object, make: Callable[[NDArray[np.float32]], NDArray[np.generic]]) -> Ragged:
         """A further store with one array for each clip, made from its samples."""

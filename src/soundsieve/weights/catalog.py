@@ -64,6 +64,7 @@ CATALOG: dict[str, Entry] = {
             licence="MIT",
             where="inside the package",
             size_mb=_starter_size(),
+            sha256="1f6a8a7cc360c8a7732eee0cf73f90081cde3b3f70bd519cdd081725bcdc5bf2",
         ),
         Entry(
             name="debug",
@@ -76,7 +77,7 @@ CATALOG: dict[str, Entry] = {
         Entry(
             name="clapsep",
             system="clapsep",
-            summary="CLAPSep, the published system (Ma et al., 2024, arXiv:2402.17455); needs two files, see its error",
+            summary="CLAPSep, the published system (Ma et al., 2024, arXiv:2402.17455); cannot be loaded by name yet",
             sample_rate=32000,
             licence="see its authors' page",
             where="best_model.ckpt of CLAPSep and music_audioset_epoch_15_esc_90.14.pt of LAION-CLAP",

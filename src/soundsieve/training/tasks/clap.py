@@ -59,7 +59,8 @@ class CLAPTask:
         self.module: nn.Module = clap
         self.mixer = Mixer(train, config.mixtures)
         self.sampler = ClipSampler(train.clips, config.sentences, label_power=config.mixtures.label_power)
-        assert clap.tokenizer is not None
+        if clap.tokenizer is None:
+            raise ConfigError("this CLAP has no tokenizer: name a trained text tower in options.text_tower")
         self.tokens, self.token_mask = clap.tokenizer(self.sampler.texts)
 
     def batch(self, step: int) -> Batch:

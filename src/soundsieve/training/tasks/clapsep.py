@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from soundsieve.dsp.sinc_resample import sinc_resample
 from soundsieve.encoders.clap import CLAP
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.pairs import make_pairs
@@ -79,7 +80,7 @@ class CLAPSepTask:
             start = load_system(config.init)
             if not isinstance(start, CLAPSep):
                 raise ConfigError(f"{config.init} holds a {start.name}, not a clapsep")
-            self.module: nn.Module = start
+            self.module: nn.Module = start.train()
         else:
             self.module = CLAPSep(model, clap=load_clap(config.clap) if config.clap else None)
         self.mixer = Mixer(train, config.mixtures)
@@ -141,7 +142,9 @@ class CLAPSepTask:
         with torch.no_grad():
             embedding = self.vectors[batch["text"]]
             if "example" in batch:
-                heard = module.clap.embed_audio(batch["example"].flatten(0, 1)).view_as(embedding)
+                rate = module.config.clap.audio.sample_rate
+                waveform = sinc_resample(batch["example"].flatten(0, 1), module.sample_rate, rate)
+                heard = module.clap.embed_audio(waveform).view_as(embedding)
                 embedding = torch.lerp(embedding, heard.to(embedding.dtype), batch["audio_weight"])
             embedding = F.normalize(embedding, dim=2) * batch["asked"][..., None]
         estimate = module(batch["mixture"], Condition(embedding[:, 0], embedding[:, 1]))

@@ -92,8 +92,8 @@ class DistillConfig:
     def __post_init__(self) -> None:
         if min(self.batch_size, self.bank, self.labelled) < 1 or min(self.sound_sentences, self.word_sentences) < 0:
             raise ConfigError("distill: batch_size, bank and labelled are at least 1, numbers of sentences at least 0")
-        if not 0 <= self.curated_share < 1 or not 0 <= self.validation_share < 1:
-            raise ConfigError("distill: curated_share and validation_share are at least 0 and below 1")
+        if not 0 <= self.curated_share < 1 or not 0 < self.validation_share < 1:
+            raise ConfigError("distill: curated_share is at least 0, validation_share above 0, and both are below 1")
         if self.temperature <= 0 or min(self.relation_weight, self.label_weight) < 0:
             raise ConfigError("distill: temperature must be above 0 and weights at least 0")
 
@@ -205,8 +205,8 @@ class DistillTask:
 
 
 def encode(encoder: SentenceEncoder, texts: Sequence[str], batch_size: int = 256) -> Tensor:
-    """Unit vectors ``(N, width)`` of any number of texts."""
-    return torch.cat([encoder.encode(texts[i : i + batch_size]) for i in range(0, len(texts), batch_size)])
+    """Unit vectors ``(N, width)`` of any number of texts, on the CPU."""
+    return torch.cat([encoder.encode(texts[i : i + batch_size]).cpu() for i in range(0, len(texts), batch_size)])
 
 
 def label_retrieval(

@@ -36,6 +36,9 @@ from soundsieve.weights.checkpoint import load_system, save_system
 QUERIES = 3
 """Of each mixture: its first sound, its second, and one that is not there."""
 
+WEIGHTS = {"snr": 1.0, "cell": 0.5, "frame": 0.15, "clip": 0.3, "example": 0.3, "presence": 0.5}
+"""Of the parts of the loss."""
+
 
 @dataclass(frozen=True)
 class SieveTaskConfig:
@@ -57,10 +60,8 @@ class SieveTaskConfig:
     """Length of the random vector added to half of the (unit) text vectors."""
     cells: int = 500
     """Random cells a mixture in the cell loss."""
-    weights: dict[str, float] = field(
-        default_factory=lambda: {"snr": 1.0, "cell": 0.5, "frame": 0.15, "clip": 0.3, "example": 0.3, "presence": 0.5}
-    )
-    """Of the parts of the loss."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """Of the parts of the loss, where they differ from `WEIGHTS`."""
     validation_pairs: int = 100
     """Mixtures of the validation split that a checkpoint is judged by."""
     missed: float = 0.08
@@ -75,6 +76,11 @@ class SieveTaskConfig:
     """Weights of the trained text tower (a file of the text recipe); None for an untrained one."""
     init: str | None = None
     """Weights of a Sieve to go on from; its text tower is kept unless ``text_tower`` names another."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(self.weights.keys() - WEIGHTS.keys())
+        if unknown:
+            raise ConfigError(f"weights: no part of the loss is '{unknown[0]}'; there are {', '.join(WEIGHTS)}")
 
 
 class SieveTask:
@@ -97,6 +103,11 @@ class SieveTask:
         self.bank = EnergyBank(train, self.module, config.mixtures)
 
         self.sampler = ClipSampler(train.clips, config.sentences, label_power=config.mixtures.label_power)
+        needed = 4 if config.mixtures.three_sources else 3
+        if len(self.sampler.labels) < needed:
+            raise ConfigError(
+                f"training needs {needed} labels, one of them absent; the clips have {len(self.sampler.labels)}"
+            )
         texts = self.sampler.texts
         self.vectors = torch.cat([self.module.text.encode(texts[i : i + 256]) for i in range(0, len(texts), 256)])
         self._pairs = make_pairs(validation.clips, validation.sounds, n=config.validation_pairs, seed=seed)
@@ -115,8 +126,11 @@ class SieveTask:
         if tower is not None:
             sieve.text.load_state_dict(tower.state_dict())
         if start is not None:
-            sieve.analysis.load_state_dict(start.analysis.state_dict())
-            sieve.reader.load_state_dict(start.reader.state_dict())
+            try:
+                sieve.analysis.load_state_dict(start.analysis.state_dict())
+                sieve.reader.load_state_dict(start.reader.state_dict())
+            except RuntimeError as error:
+                raise ConfigError(f"{self.config.init} has another shape than the recipe's model") from error
         sieve.text.requires_grad_(False)
         return sieve.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
@@ -203,7 +217,8 @@ class SieveTask:
         each = F.binary_cross_entropy_with_logits(presence, present, reduction="none")
         each = each * words * presence.new_tensor([0.5, 0.5, 1.0])
         parts["presence"] = each.sum() / words.sum().clamp_min(1)
-        loss = torch.stack([self.config.weights[name] * part for name, part in parts.items()]).sum()
+        weights = WEIGHTS | self.config.weights
+        loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
         return {"loss": loss, **parts}
 
     def _conditions(self, batch: Batch, clip_vectors: Tensor) -> Tensor:
