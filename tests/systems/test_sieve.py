@@ -129,3 +129,21 @@ def test_a_config_that_cannot_be_built_is_refused() -> None:
 def test_nothing_asked_is_an_error() -> None:
     with pytest.raises(QueryError, match="nothing was asked"):
         Query()
+
+
+def test_recall_draws_texts_towards_the_anchors() -> None:
+    torch.manual_seed(0)
+    config = dataclasses.replace(SieveConfig.debug(), anchors=2, recall_temperature=0.01)
+    sieve = Sieve(config).eval()
+    dog, rain = sieve.text.encode(["a dog", "rain"])
+    sieve.anchors[:] = torch.stack([dog, rain])
+    assert "anchors" in sieve.state_dict()
+    torch.testing.assert_close(sieve.embed_texts(["a dog"])[0], dog, atol=1e-3, rtol=0)  # an anchor is itself
+    asked = sieve.text.encode(["the dogs"])[0]
+    drawn = sieve.embed_texts(["the dogs"])[0]
+    nearest = torch.stack([dog, rain])[(torch.stack([dog, rain]) @ asked).argmax()]
+    assert drawn @ nearest > asked @ nearest
+    assert drawn.norm().item() == pytest.approx(1.0, abs=1e-5)
+    for recall, expected in ((0.0, asked), (1.0, nearest)):
+        sieve.config = dataclasses.replace(config, recall=recall)
+        torch.testing.assert_close(sieve.embed_texts(["the dogs"])[0], expected, atol=2e-2, rtol=0)

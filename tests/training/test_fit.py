@@ -112,7 +112,10 @@ def test_training_goes_on_from_weights(corpus: Path, cache: Path, tmp_path: Path
     again = task_of(recipe_of("sieve", **{"options.init": str(tmp_path / "last.safetensors")}), corpus, cache)
     stored = load_system(tmp_path / "last.safetensors").state_dict()
     for name, value in again.module.state_dict().items():
-        assert torch.equal(value, stored[name]), name
+        if name == "anchors":  # computed anew, by the text tower as it was stored
+            torch.testing.assert_close(value, stored[name], atol=5e-3, rtol=0)
+        else:
+            assert torch.equal(value, stored[name]), name
 
 
 def test_the_queries_of_clapsep_are_the_papers(corpus: Path, cache: Path) -> None:

@@ -80,6 +80,12 @@ class SieveConfig:
     """A sound whose presence is below this is reported as not there (calibrated after training)."""
     gate_db: float = 0.0
     """How far, at most, the answer is turned down when the sound is not there."""
+    anchors: int = 0
+    """Text vectors that the network knows well, one for each label of its training; 0 for none."""
+    recall: float = 0.8
+    """Share of a text's vector that is replaced by the anchors near it."""
+    recall_temperature: float = 0.03
+    """Of the softmax over cosines that says how near."""
     text: SentenceEncoderConfig = field(default_factory=SentenceEncoderConfig.small)
     """The text tower."""
 
@@ -90,6 +96,8 @@ class SieveConfig:
             raise ConfigError(f"width ({self.width}) must be a multiple of heads ({self.heads})")
         if len(self.channels) != 3 or len(self.blocks) != 3:
             raise ConfigError("channels and blocks take three numbers, one for each scale")
+        if not 0 <= self.recall <= 1 or self.recall_temperature <= 0 or self.anchors < 0:
+            raise ConfigError("recall lies between 0 and 1, recall_temperature is above 0, anchors at least 0")
         if not 0 < self.presence_threshold < 1 or self.gate_db < 0:
             raise ConfigError("presence_threshold lies between 0 and 1, gate_db is not negative")
 
@@ -340,6 +348,8 @@ class Sieve(System):
         self.analysis = Analysis(config)
         self.reader = Reader(config)
         self.bands: Tensor
+        self.anchors: Tensor
+        self.register_buffer("anchors", torch.zeros(config.anchors, config.text.width), persistent=config.anchors > 0)
         matrix = band_matrix(config.sample_rate, config.n_fft, config.n_bands, config.fmin_hz, config.fmax_hz)
         self.register_buffer("bands", matrix, persistent=False)
 
@@ -358,6 +368,20 @@ class Sieve(System):
         power = spec.real.square() + spec.imag.square()
         energies = torch.einsum("bfn,fk->bkn", power, self.bands)
         return spec, F.pad(energies, (0, -energies.shape[2] % 4))
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Texts as unit vectors, shape ``(N, D)``, drawn towards what training has named.
+
+        v' = (1 - r) v + r * sum_i softmax_i(v . a_i / t) a_i over the anchors a_i: words that training never saw become
+        mostly the words that it did see for the nearest sounds. Conditions retrieved from a cache of text embeddings
+        are the idea of parallel-data-free training (Ma et al., 2024, arXiv 2409.09398), here for queries.
+        """
+        vectors = self.text.encode(texts)
+        if not len(self.anchors):
+            return vectors
+        near = ((vectors @ self.anchors.T) / self.config.recall_temperature).softmax(1) @ self.anchors
+        return F.normalize(torch.lerp(vectors, F.normalize(near, dim=1), self.config.recall), dim=1)
 
     @torch.no_grad()
     def embed_clips(self, clips: Sequence[ClipLike]) -> Tensor:
@@ -386,9 +410,7 @@ class Sieve(System):
         self.check_query(query)
 
         def side(texts: Sequence[str], clips: Sequence[ClipLike]) -> Tensor:
-            joined = combine(
-                self.text.encode(list(texts)) if texts else None, self.embed_clips(clips) if clips else None
-            )
+            joined = combine(self.embed_texts(texts) if texts else None, self.embed_clips(clips) if clips else None)
             return self.bands.new_zeros(1, self.config.text.width) if joined is None else joined
 
         return Condition(side(query.text, query.like), side(query.exclude, query.unlike))

@@ -75,6 +75,10 @@ class ClipSampler:
         others = [i for i in same if self._groups[i] != self._groups[clip]] or [i for i in same if i != clip]
         return int(rng.choice(others)) if others else clip
 
+    def sentences(self, label: int) -> slice:
+        """Where in ``texts`` the wordings of a label are."""
+        return slice(int(self._first[label]), int(self._first[label + 1]))
+
     def draw_sentence(self, label: int, rng: np.random.Generator) -> int:
         """A wording of a label, as an index into ``texts``."""
         return int(rng.integers(self._first[label], self._first[label + 1]))

@@ -64,7 +64,7 @@ CATALOG: dict[str, Entry] = {
             licence="MIT",
             where="inside the package",
             size_mb=_starter_size(),
-            sha256="1f6a8a7cc360c8a7732eee0cf73f90081cde3b3f70bd519cdd081725bcdc5bf2",
+            sha256="9dc5cabf1260213867350a2384b965487c61d1f798a316344538bdd4ec8801a6",
         ),
         Entry(
             name="debug",
