@@ -50,9 +50,14 @@ def test_tokens() -> None:
     assert mask.tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
 
 
-def test_unknown_characters_do_not_crash(encoder: SentenceEncoder) -> None:
-    vectors = encoder.encode(["猫の鳴き声", "🎻 solo", "dog\x00bark\u200b"])
+def test_unknown_characters_beside_known_ones_do_not_crash(encoder: SentenceEncoder) -> None:
+    vectors = encoder.encode(["🎻 solo", "dog\x00bark\u200b"])
     assert torch.isfinite(vectors).all()
+
+
+def test_a_text_of_nothing_but_unknown_characters_is_refused(encoder: SentenceEncoder) -> None:
+    with pytest.raises(QueryError, match="no word of '猫の鳴き声' is known: describe the sound in English"):
+        encoder.encode(["a dog", "猫の鳴き声"])
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\t\n"])
@@ -108,7 +113,9 @@ def test_tokenizer_of_own_words() -> None:
     json = build_tokenizer(["dog", "bark", "##ing", "a"])
     encoder = SentenceEncoder(SentenceEncoderConfig(8, 16, 1, 2, 32), json)
     assert encoder.tokenize(["Barking dog"])[0].tolist() == [[2, 5, 6, 4, 3]]
-    assert encoder.tokenize(["cat"])[0].tolist() == [[2, 1, 3]]  # [UNK]
+    assert encoder.tokenize(["cat dog"])[0].tolist() == [[2, 1, 4, 3]]  # [UNK] dog
+    with pytest.raises(QueryError, match="no word of 'cat' is known"):
+        encoder.tokenize(["cat"])
     with pytest.raises(ConfigError, match="twice"):
         build_tokenizer(["dog", "dog"])
     with pytest.raises(WeightsError, match="tokenizer"):
