@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -223,3 +224,14 @@ def test_a_system_without_a_name_in_the_registry_is_not_saved(
     monkeypatch.delitem(checkpoint.SYSTEMS, "identity")
     with pytest.raises(WeightsError, match="system 'identity' is not known"):
         save_system(tmp_path / "a", system)
+
+
+def test_building_without_random_values_always_ends() -> None:
+    before = torch.get_rng_state()
+    with checkpoint._NoRandomInit():
+        for garbage in (9.0, math.nan, math.inf):
+            parameter = torch.nn.Parameter(torch.full((4, 4), garbage))
+            torch.nn.init.trunc_normal_(parameter, std=0.02)
+            torch.nn.init.kaiming_uniform_(parameter)
+            assert not parameter.any()
+    assert torch.equal(torch.get_rng_state(), before)

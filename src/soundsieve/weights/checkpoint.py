@@ -156,7 +156,10 @@ def _build(metadata: Mapping[str, str], path: Path) -> System:
 
 
 class _NoRandomInit(TorchFunctionMode):
-    """Skip random initial values, which loading overwrites: faster, and the caller's random state is not moved."""
+    """Zeros in place of random initial values, which loading overwrites: faster, and the random state is not moved.
+
+    Zeros and not whatever the memory held: truncated normals are drawn until they lie within bounds.
+    """
 
     _skipped = frozenset({"uniform_", "normal_", "trunc_normal_", "erfinv_"})
     _skipped_families = ("kaiming_", "xavier_", "orthogonal_")
@@ -164,7 +167,8 @@ class _NoRandomInit(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
         if name in self._skipped or name.startswith(self._skipped_families):
-            return args[0] if args else kwargs["tensor"]  # torch.nn.init names its first argument so
+            tensor = args[0] if args else kwargs["tensor"]  # torch.nn.init names its first argument so
+            return tensor.data.zero_() if tensor.requires_grad else tensor.zero_()
         return func(*args, **(kwargs or {}))
 
 
