@@ -36,6 +36,7 @@ format: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/speed.py --model $(MODEL) --output benchmarks/results/speed.json
+	$(BIN)/python benchmarks/loader.py --output benchmarks/results/loader.json
 
 clean:
 	rm -rf $(VENV) demo

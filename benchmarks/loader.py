@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import platform
 import tempfile
 import time
+import zlib
 from pathlib import Path
 
 import torch
 
+from soundsieve.evaluation.report import environment
 from soundsieve.files import replacing
 from soundsieve.training.build import Data, build_task
 from soundsieve.training.recipe import read_recipe
@@ -29,12 +30,12 @@ RECIPES = {
 
 
 def _as_training(folder: Path) -> Path:
-    """The test clips, every fourth one for validation, the rest for training."""
+    """The test clips, every fourth recording for validation, the rest for training."""
     with (ROOT / "benchmarks/clips/clips.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    for i, row in enumerate(rows):
+    for row in rows:
         row["path"] = str(ROOT / "benchmarks/clips" / row["path"])
-        row["split"] = "train" if i % 4 else "validation"
+        row["split"] = "train" if zlib.crc32(row["group"].encode()) % 4 else "validation"
     path = folder / "clips.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -101,7 +102,7 @@ def main() -> None:
             print(f"| {name} | {row['loader_per_s']:.0f} | {row['step_per_s']:.0f} | {ahead:.1f}x |", flush=True)
     result = {
         "kind": "loader",
-        "machine": {"processor": platform.processor() or platform.machine(), "threads": arguments.threads},
+        "machine": {"processor": environment()["machine"], "threads": arguments.threads},
         "torch": torch.__version__,
         "rows": rows,
     }
