@@ -16,6 +16,8 @@ from soundsieve.training.tasks.distill import (
     DistillConfig,
     DistillTask,
     Labelled,
+    Teacher,
+    _remembered,
     label_centres,
     label_retrieval,
     make_task,
@@ -260,17 +262,27 @@ def test_from_lists_to_task(teacher_folder: Path, tmp_path: Path) -> None:
     assert task.module.config.vocab_size == 4 + 55
     assert len(task.held_out.texts) == 2
     assert "dog number a" not in task.anchors.texts
-    cached = list((tmp_path / "cache").glob("teacher-*.npy"))
-    assert len(cached) == 1
-    stamp = cached[0].stat().st_mtime_ns
+    (cached,) = (tmp_path / "cache").glob("teacher-*.npz")
+    stamp = cached.stat().st_mtime_ns
     again = make_task(model, config, seed=0, cache=tmp_path / "cache")
-    assert cached[0].stat().st_mtime_ns == stamp
+    assert cached.stat().st_mtime_ns == stamp
     assert all(torch.equal(a, b) for a, b in zip(task.batch(3).values(), again.batch(3).values(), strict=True))
     assert np.isfinite(task.validate(task.module)["score"])
     task.save(tmp_path / "first.safetensors", task.module)
     further = make_task(model, replace(config, init=str(tmp_path / "first.safetensors")), seed=1)
     assert isinstance(further.module, SentenceEncoder)
     torch.testing.assert_close(further.module.encode(["rain"]), task.module.eval().encode(["rain"]))
+
+
+def test_the_teacher_is_asked_once_for_every_sentence(teacher_folder: Path, tmp_path: Path) -> None:
+    teacher, asked = Teacher(str(teacher_folder)), []
+    encode = teacher.encode
+    teacher.encode = lambda texts, *rest: (asked.extend(texts), encode(texts, *rest))[1]  # type: ignore[method-assign]
+    first = _remembered(teacher, ["rain", "a dog", "rain"], tmp_path, None)
+    second = _remembered(teacher, ["a cat", "a dog", "rain"], tmp_path, None)
+    assert asked == ["rain", "a dog", "a cat"]
+    assert torch.equal(first, encode(["rain", "a dog", "rain"]))
+    assert torch.equal(second[1:], first[[1, 0]])
 
 
 @pytest.mark.parametrize("name", ["text", "text_labels"])

@@ -467,11 +467,24 @@ def _teacher_folder(source: str) -> str:
 
 
 def _remembered(teacher: Teacher, texts: Sequence[str], cache: Path | None, progress: Progress | None) -> Tensor:
-    if cache is None:
+    """The teacher's vectors; with a cache, only sentences that no earlier run asked for are asked for."""
+    if cache is None or not texts:
         return teacher.encode(texts, progress)
-    key = hashlib.sha256(json.dumps([teacher.source, *texts]).encode()).hexdigest()[:16]
-    path = cache / f"teacher-{key}.npy"
-    if not path.is_file():
-        with replacing(path) as temporary:
-            np.save(temporary, teacher.encode(texts, progress).numpy())
-    return torch.from_numpy(np.load(path))
+    path = cache / f"teacher-{hashlib.sha256(teacher.source.encode()).hexdigest()[:16]}.npz"
+    known: list[str] = []
+    vectors: Tensor | None = None
+    if path.is_file():
+        with np.load(path) as stored:
+            known = json.loads(stored["texts"].tobytes())
+            vectors = torch.from_numpy(stored["vectors"])
+    row = {text: i for i, text in enumerate(known)}
+    new = [text for text in dict.fromkeys(texts) if text not in row]
+    if new:
+        asked = teacher.encode(new, progress)
+        vectors = asked if vectors is None else torch.cat([vectors, asked])
+        row |= {text: i for i, text in enumerate(new, len(known))}
+        listed = np.frombuffer(json.dumps([*known, *new]).encode(), np.uint8)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, texts=listed, vectors=vectors.numpy())
+    assert vectors is not None
+    return vectors[torch.tensor([row[text] for text in texts])]
