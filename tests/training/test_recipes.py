@@ -1,5 +1,6 @@
 """Every recipe loads, and says no to what it does not know."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from soundsieve.errors import ConfigError
 from soundsieve.systems.clapsep import CLAPSepConfig
 from soundsieve.systems.sieve import SieveConfig
 from soundsieve.training.build import MAKERS
+from soundsieve.training.fit import Plateau
 from soundsieve.training.recipe import build_config, read_recipe
 from soundsieve.training.tasks.clap import CLAPTaskConfig
 from soundsieve.training.tasks.clapsep import CLAPSepTaskConfig
@@ -65,3 +67,27 @@ def test_values_can_be_changed_by_dotted_name() -> None:
     assert build_config(SieveConfig, recipe.model).width == 32
     with pytest.raises(ConfigError, match="preset"):
         build_config(SieveConfig, {"preset": "huge"})
+
+
+def test_a_plateau_lowers_the_rate_when_waiting_was_in_vain() -> None:
+    """Patience 2: two validations without a new best are waited for, the third lowers the rate, down to the minimum."""
+    plateau = Plateau(factor=0.3, patience=2, minimum=0.05)
+    scales = []
+    for score in (1.0, 2.0, 2.0, 1.0, 1.5, 1.0, math.nan, 2.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0):
+        plateau.step(score)
+        scales.append(round(plateau.state["scale"], 6))
+    assert scales == [1, 1, 1, 1, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.09, 0.09, 0.09, 0.05]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("schedule: linear", "not one of 'cosine', 'plateau'"),
+        ("plateau_factor: 1.0", "plateau_factor lies"),
+        ("minimum_learning_rate: 1.0", "minimum_learning_rate lies"),
+    ],
+)
+def test_a_schedule_that_makes_no_sense_is_refused(tmp_path: Path, line: str, message: str) -> None:
+    (tmp_path / "r.yaml").write_text(f"task: sieve\nmax_steps: 1\n{line}")
+    with pytest.raises(ConfigError, match=message):
+        read_recipe(tmp_path / "r.yaml")

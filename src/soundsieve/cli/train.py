@@ -53,6 +53,9 @@ def train(
         task, settings, folder, resume=last if resume else None, device=device, devices=devices, workers=workers,
         examples_per_step=size, stop_after=stop_after,
     )  # fmt: skip
+    if result.interrupted:
+        print(f"soundsieve: interrupted; step {result.step} is kept in {last}, --resume goes on", file=sys.stderr)
+        raise typer.Exit(130)
     shown = ", ".join(
         f"{name.removeprefix('validation_')} {value:.3f}"
         for name, value in result.best.items()

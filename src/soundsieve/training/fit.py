@@ -3,7 +3,7 @@
 A run is a folder: ``last.ckpt`` (everything a resumed run needs), ``last.safetensors`` and ``best.safetensors`` (the
 product, averaged weights), ``log.csv`` (a row a validation) and ``curve.png``. A step depends on (seed, step) and the
 state alone: its batch and its random numbers are drawn from both, so a run that was stopped and resumed takes the same
-next step as one that was not.
+next step as one that was not. Ctrl-C stops after the step at hand and keeps it.
 """
 
 from __future__ import annotations
@@ -12,34 +12,38 @@ import copy
 import csv
 import logging
 import math
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from soundsieve.errors import ConfigError
 from soundsieve.files import replacing
 from soundsieve.training.recipe import Recipe
-from soundsieve.training.tasks.base import Batch, Task
+from soundsieve.training.tasks.base import Batch, OnFrozen, Task
 from soundsieve.weights.config import to_dict
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a run ended: its folder, the last step taken, and the best validation."""
+    """How a run ended: its folder, the last step taken, the best validation, and whether Ctrl-C ended it."""
 
     folder: Path
     step: int
     best: dict[str, float]
+    interrupted: bool = False
 
 
 class _Steps(IterableDataset[Batch]):
@@ -55,24 +59,73 @@ class _Steps(IterableDataset[Batch]):
             yield self.task.batch(step * self.world + self.rank)
 
 
-def _one_thread(_: int) -> None:
+def _prepare_worker(_: int) -> None:
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the one that trains decides
+
+
+class Plateau:
+    """The learning rate's factor: lowered when the score has not risen for longer than ``patience`` validations."""
+
+    def __init__(self, factor: float, patience: int, minimum: float) -> None:
+        self.factor, self.patience, self.minimum = factor, patience, minimum
+        self.state: dict[str, float] = {"scale": 1.0, "best": -math.inf, "waited": 0}
+
+    def step(self, score: float) -> None:
+        """Take note of a validation."""
+        state = self.state
+        if score > state["best"]:
+            state["best"], state["waited"] = score, 0
+        else:
+            state["waited"] += 1
+        if state["waited"] > self.patience:
+            state["scale"], state["waited"] = max(self.minimum, state["scale"] * self.factor), 0
+
+
+def _average_of(module: nn.Module) -> nn.Module:
+    """A copy that shares what is frozen: averages of what does not change need no memory."""
+    shared = {id(p): p for p in module.parameters() if not p.requires_grad}
+    return copy.deepcopy(module, shared).eval().requires_grad_(False)
 
 
 class _Loop(lightning.LightningModule):
     """The task's module, its averaged copy, and one optimiser step."""
 
+    average: nn.Module | None
+
     def __init__(self, task: Task, recipe: Recipe, workers: int) -> None:
         super().__init__()
         self.task, self.recipe, self.workers = task, recipe, workers
         self.module = task.module
-        self.average = copy.deepcopy(task.module).eval().requires_grad_(False) if recipe.ema_decay else task.module
+        self.average = _average_of(task.module) if recipe.ema_decay else None
+        lowest = recipe.minimum_learning_rate / recipe.learning_rate
+        self.plateau = Plateau(recipe.plateau_factor, recipe.plateau_patience, lowest)
+
+    @property
+    def judged(self) -> nn.Module:
+        """What is validated and saved: the average where there is one."""
+        return self.module if self.average is None else self.average
+
+    def kept(self) -> dict[str, Tensor]:
+        """The part of the state dict that a checkpoint holds: all but what the task makes again."""
+        rebuilt = self.task.rebuilt if isinstance(self.task, OnFrozen) else frozenset()
+        return {name: value for name, value in self.state_dict().items() if name.partition(".")[2] not in rebuilt}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"] = self.kept()
+        checkpoint["plateau"] = dict(self.plateau.state)
+        if isinstance(self.task, OnFrozen):
+            checkpoint["frozen_digest"] = self.task.frozen_digest
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"] = self.state_dict() | checkpoint["state_dict"]
+        self.plateau.state.update(checkpoint.get("plateau", {}))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         rank, world = self.trainer.global_rank, self.trainer.world_size
         steps = _Steps(self.task, self.global_step, self.recipe.max_steps, rank=rank, world=world)
         extra: dict[str, Any] = {"prefetch_factor": 4} if self.workers else {}
-        return DataLoader(steps, batch_size=None, num_workers=self.workers, worker_init_fn=_one_thread, **extra)
+        return DataLoader(steps, batch_size=None, num_workers=self.workers, worker_init_fn=_prepare_worker, **extra)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step)
@@ -87,22 +140,34 @@ class _Loop(lightning.LightningModule):
             {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas)
-
-        def factor(step: int) -> float:
-            warm = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
-            cosine = 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / recipe.max_steps))
-            return warm * (recipe.final_learning_rate + (1 - recipe.final_learning_rate) * cosine)
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.rate_factor(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def rate_factor(self, step: int) -> float:
+        """What the learning rate of a step is multiplied by."""
+        recipe = self.recipe
+        warm = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
+        if recipe.schedule == "plateau":
+            return warm * self.plateau.state["scale"]
+        cosine = 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / recipe.max_steps))
+        return warm * (recipe.final_learning_rate + (1 - recipe.final_learning_rate) * cosine)
+
+    def take_score(self, score: float, step: int) -> None:
+        """Lower the learning rate of the very next step where the score asks for it."""
+        if self.recipe.schedule == "plateau":
+            self.plateau.step(score)
+            for group in self.trainer.optimizers[0].param_groups:
+                group["lr"] = self.recipe.learning_rate * self.rate_factor(step)
 
     @torch.no_grad()
     def update_average(self) -> None:
-        if not self.recipe.ema_decay:
+        if self.average is None:
             return
         decay = min(self.recipe.ema_decay, (1 + self.global_step) / (10 + self.global_step))
-        new = self.module.state_dict()
-        for name, old in self.average.state_dict().items():
+        new = self.module.state_dict(keep_vars=True)
+        for name, old in self.average.state_dict(keep_vars=True).items():
+            if old is new[name]:
+                continue  # frozen
             if old.is_floating_point():
                 old.lerp_(new[name], 1 - decay)
             else:
@@ -118,6 +183,7 @@ class _Keeper(Callback):
         self.rows: list[dict[str, float]] = []
         self._sums: dict[str, float] = {}
         self._count, self._timed, self._since, self._spoken = 0, 0, time.monotonic(), 0.0
+        self.interrupted = False
 
     def state_dict(self) -> dict[str, Any]:
         state = {"best": self.best, "rows": self.rows, "sums": self._sums, "count": self._count}
@@ -137,8 +203,15 @@ class _Keeper(Callback):
         self._count += 1
         step = trainer.global_step
         self._say(step)
+        # Every device stops after the same step, whichever of them was told first.
+        if trainer.world_size > 1:
+            self.interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
         if step % self.recipe.validate_every == 0 or step == self.recipe.max_steps:
             self._validate(trainer, loop, step)
+        elif self.interrupted or step == trainer.max_steps:
+            save_checkpoint(trainer, self.folder / "last.ckpt")
+        if self.interrupted:
+            trainer.should_stop = True
 
     def _say(self, step: int) -> None:
         now = time.monotonic()
@@ -154,18 +227,20 @@ class _Keeper(Callback):
     def _validate(self, trainer: lightning.Trainer, loop: Any, step: int) -> None:
         elapsed = time.monotonic() - self._since
         row = {"step": float(step), "examples_per_s": (self._count + self._timed) * self.per_step / max(elapsed, 1e-9)}
+        row |= {"learning_rate": trainer.optimizers[0].param_groups[0]["lr"]}
         row |= {name: value / self._count for name, value in self._sums.items()}
-        loop.average.eval()
-        row |= {f"validation_{k}": v for k, v in loop.task.validate(loop.average).items()}
-        if not loop.recipe.ema_decay:
-            loop.module.train()
+        loop.judged.eval()
+        scores = trainer.strategy.broadcast(loop.task.validate(loop.judged))  # one verdict for all devices
+        loop.module.train()
+        row |= {f"validation_{k}": v for k, v in scores.items()}
+        loop.take_score(row["validation_score"], step)
         self.rows.append(row)
         self._sums, self._count, self._timed = {}, 0, 0
         better = row["validation_score"] > self.best.get("validation_score", -math.inf)
         self.best = row if better else self.best
         if trainer.is_global_zero:  # the product first: a checkpoint that knows of a best one must find it written
             for name in ["last", "best"][: 1 + better]:
-                loop.task.save(self.folder / f"{name}.safetensors", loop.average)
+                loop.task.save(self.folder / f"{name}.safetensors", loop.judged)
             self._write_log()
         save_checkpoint(trainer, self.folder / "last.ckpt")
         self._since = time.monotonic()
@@ -178,7 +253,12 @@ class _Keeper(Callback):
         with replacing(self.folder / "log.csv") as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
-            writer.writerows([{k: round(v, 5) for k, v in row.items()} for row in self.rows])
+            writer.writerows(
+                [
+                    {k: float(f"{v:.7g}") if k == "learning_rate" else round(v, 5) for k, v in row.items()}
+                    for row in self.rows
+                ]
+            )
         draw_curve(self.rows, self.folder / "curve.png")
 
 
@@ -191,16 +271,20 @@ def save_checkpoint(trainer: lightning.Trainer, path: Path) -> None:
 
 
 def _check_resume(path: Path, recipe: Recipe, loop: _Loop) -> None:
-    """Only the same recipe takes the same next step."""
-    stored = torch.load(path, map_location="cpu", weights_only=True)
-    shapes = {name: value.shape for name, value in loop.state_dict().items()}
+    """Only the same recipe on the same frozen network takes the same next step."""
+    stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    shapes = {name: value.shape for name, value in loop.kept().items()}
     if {name: value.shape for name, value in stored["state_dict"].items()} != shapes:
         raise ConfigError(f"{path} does not fit this recipe: its network has another shape")
+    now, defaults = to_dict(recipe), to_dict(Recipe(recipe.task, recipe.max_steps))
     for state in stored["callbacks"].values():
-        then, now = state.get("recipe"), to_dict(recipe)
-        changed = sorted(name for name in now if then is not None and then[name] != now[name])
+        then = defaults | state.get("recipe", now)  # a setting that it does not know yet had its default
+        changed = sorted(name for name in now if then[name] != now[name])
         if changed:
             raise ConfigError(f"{path} does not fit this recipe: {', '.join(changed)} changed; start a new run instead")
+    if isinstance(loop.task, OnFrozen) and stored.get("frozen_digest") != loop.task.frozen_digest:
+        digests = [str(digest)[:12] for digest in (stored.get("frozen_digest"), loop.task.frozen_digest)]
+        raise ConfigError("{} was trained on the frozen network {}, and this run is on {}".format(path, *digests))
 
 
 def draw_curve(rows: list[dict[str, float]], path: Path) -> None:
@@ -211,7 +295,7 @@ def draw_curve(rows: list[dict[str, float]], path: Path) -> None:
     loss_axes, score_axes = figure.subplots(1, 2)
     steps = [row["step"] for row in rows]
     for name in dict.fromkeys(name for row in rows for name in row):
-        if name in ("step", "examples_per_s"):
+        if name in ("step", "examples_per_s", "learning_rate"):
             continue
         axes = score_axes if name.startswith("validation_") else loss_axes
         axes.plot(steps, [row.get(name, math.nan) for row in rows], marker=".", label=name.removeprefix("validation_"))
@@ -262,15 +346,41 @@ def fit(
         trainer = lightning.Trainer(
             max_steps=min(recipe.max_steps, stop_after or recipe.max_steps),
             accelerator="gpu" if device == "cuda" else "cpu", devices=devices,
-            precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-            gradient_clip_val=recipe.gradient_clip or None, callbacks=[keeper], logger=False,
-            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            precision=_precision(recipe, device), gradient_clip_val=recipe.gradient_clip or None,
+            callbacks=[keeper], logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
             default_root_dir=folder, num_sanity_val_steps=0,
         )  # fmt: skip
         try:
-            trainer.fit(loop, ckpt_path=resume, weights_only=True if resume else None)
-        except SystemExit as stop:  # Lightning's answer to Ctrl-C, after it has put things in order
+            with _stopping_softly(keeper):
+                trainer.fit(loop, ckpt_path=resume, weights_only=True if resume else None)
+        except SystemExit as stop:  # Lightning's answer to a second Ctrl-C, after it has put things in order
             raise KeyboardInterrupt from stop
-    if trainer.global_step % recipe.validate_every and trainer.global_step < recipe.max_steps:
-        save_checkpoint(trainer, folder / "last.ckpt")
-    return FitResult(folder, trainer.global_step, keeper.best)
+    return FitResult(folder, trainer.global_step, keeper.best, keeper.interrupted)
+
+
+def _precision(recipe: Recipe, device: str) -> Literal["32-true", "bf16-mixed"]:
+    if recipe.precision == "32":
+        return "32-true"
+    if device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        print("this GPU has no bfloat16: training in float32", file=sys.stderr)
+        return "32-true"
+    return "bf16-mixed"
+
+
+@contextmanager
+def _stopping_softly(keeper: _Keeper) -> Iterator[None]:
+    """The first Ctrl-C ends the run after the step at hand, a second one at once."""
+    if threading.current_thread() is not threading.main_thread():  # only it may handle signals
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(*_: Any) -> None:
+        keeper.interrupted = True
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

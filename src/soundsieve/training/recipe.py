@@ -22,7 +22,7 @@ class Recipe:
     task: str
     """What is trained: sieve, distill, clap or clapsep."""
     max_steps: int
-    """Optimiser steps; the learning rate falls to zero over them."""
+    """Optimiser steps."""
     seed: int = 0
     """Of everything random."""
     model: dict[str, Any] = field(default_factory=dict)
@@ -31,8 +31,17 @@ class Recipe:
     """The task's own settings."""
     learning_rate: float = 1e-3
     """Peak learning rate of AdamW."""
+    schedule: Literal["cosine", "plateau"] = "cosine"
+    """After the warm-up: ``cosine`` falls along half a cosine over ``max_steps``; ``plateau`` stays, and falls by
+    ``plateau_factor`` whenever the validation score has not risen for ``plateau_patience`` validations."""
     final_learning_rate: float = 0.0
     """Where the cosine ends, as a share of the peak."""
+    plateau_factor: float = 0.3
+    """What the learning rate is multiplied by on a plateau."""
+    plateau_patience: int = 5
+    """Validations without a new best score that are waited for; the next one lowers the learning rate."""
+    minimum_learning_rate: float = 0.0
+    """Below this a plateau does not lower it."""
     weight_decay: float = 0.05
     """On matrices; biases, norms and scalars have none."""
     betas: tuple[float, float] = (0.9, 0.98)
@@ -44,7 +53,8 @@ class Recipe:
     ema_decay: float = 0.999
     """Of the running average of the weights, which is what is judged and shipped; 0 for none."""
     precision: Literal["32", "bf16"] = "32"
-    """bf16 runs matrix products and convolutions in bfloat16 where that is faster."""
+    """bf16 runs matrix products and convolutions in bfloat16, weights and sums staying float32. On a CPU always, be it
+    faster or not; on a GPU that has no bfloat16 the run is in float32, and says so."""
     validate_every: int = 500
     """Steps between validations; also between checkpoints."""
 
@@ -53,6 +63,10 @@ class Recipe:
             raise ConfigError("max_steps and validate_every must be at least 1")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay lies between 0 and 1, got {self.ema_decay}")
+        if not 0 < self.plateau_factor < 1 or self.plateau_patience < 0:
+            raise ConfigError("plateau_factor lies between 0 and 1, plateau_patience is at least 0")
+        if not 0 <= self.minimum_learning_rate <= self.learning_rate:
+            raise ConfigError("minimum_learning_rate lies between 0 and learning_rate")
 
 
 def read_recipe(path: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:

@@ -6,7 +6,7 @@ The loop knows nothing of sound; the model knows nothing of losses.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -34,3 +34,13 @@ class Task(Protocol):
     def save(self, path: Path, module: nn.Module) -> None:
         """Write the product's weights file."""
         ...
+
+
+@runtime_checkable
+class OnFrozen(Protocol):
+    """A task whose module stands on a frozen network that is made again when a run is resumed, and not stored."""
+
+    rebuilt: frozenset[str]
+    """Names in the module's state dict that a checkpoint leaves out."""
+    frozen_digest: str
+    """What tells that network from any other."""
