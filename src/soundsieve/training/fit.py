@@ -347,8 +347,8 @@ def fit(
             max_steps=min(recipe.max_steps, stop_after or recipe.max_steps),
             accelerator="gpu" if device == "cuda" else "cpu", devices=devices,
             precision=_precision(recipe, device), gradient_clip_val=recipe.gradient_clip or None,
-            callbacks=[keeper], logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-            default_root_dir=folder, num_sanity_val_steps=0,
+            callbacks=[keeper], logger=False, default_root_dir=folder, num_sanity_val_steps=0,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
         try:
             with _stopping_softly(keeper):
