@@ -68,6 +68,10 @@ def test_describe(query: Query, words: str) -> None:
         ({"exclude": [CLIP]}, "exclude takes words; for example clips use unlike"),
         ({"text": 3}, "got int"),
         ({"text": "Rain", "exclude": "rain"}, "'rain' is both wanted and excluded"),
+        ({"text": "rain", "audio_weight": 1.1}, "audio_weight is 1.1: it lies between 0"),
+        ({"text": "rain", "audio_weight": float("nan")}, "audio_weight is nan: it lies between 0"),
+        ({"text": "rain", "audio_weight": "half"}, "audio_weight is a number from 0 to 1, not str"),
+        ({"text": "rain", "audio_weight": True}, "audio_weight is a number from 0 to 1, not bool"),
     ],
 )
 def test_what_is_not_a_query(arguments: dict, message: str) -> None:
@@ -82,6 +86,22 @@ def test_combine_interpolates_unit_vectors() -> None:
     assert joined is not None
     expected = torch.tensor([[0.25, 0.75]]) / (0.25**2 + 0.75**2) ** 0.5
     assert torch.allclose(joined, expected)
+
+
+def test_combine_leaves_one_kind_alone_whatever_the_weight() -> None:
+    one = torch.tensor([[0.6, 0.8]])
+    for weight in (0, 0.3, 1):
+        for joined in (combine(one, None, weight), combine(None, one, weight)):
+            assert joined is not None
+            assert torch.allclose(joined, one)
+
+
+def test_combine_reaches_both_ends() -> None:
+    text, clip = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    for weight, expected in ((0, text), (1, clip)):
+        joined = combine(text, clip, weight)
+        assert joined is not None
+        assert torch.equal(joined, expected)
 
 
 def test_combine_averages_one_side_and_allows_none() -> None:

@@ -192,6 +192,16 @@ def test_the_system_gets_decoded_examples(sieve: Separator, identity: IdentitySy
     assert [(clip[0].shape, clip[1]) for clip in seen.like] == [((2, 17640), 22050)]
     assert [(clip[0].shape, clip[1]) for clip in seen.unlike] == [((1, 24000), 16000), ((1, 800), 8000)]
     assert out.query.like == (clips / "sheep.flac",)
+    assert out.query.audio_weight == seen.audio_weight == 0.5
+
+
+def test_the_weight_of_examples_reaches_the_system(sieve: Separator, identity: IdentitySystem, clips: Path) -> None:
+    for weight in (0, 0.25, 0.25):
+        out = sieve.separate(GOOD, "a dog", sample_rate=8000, like=clips / "dog.wav", audio_weight=weight)
+        assert identity.encoded[-1].audio_weight == out.query.audio_weight == weight
+    assert len(identity.encoded) == 2  # another weight is another question
+    with pytest.raises(QueryError, match="not both"):
+        sieve.separate(GOOD, sample_rate=8000, query=Query("a dog"), audio_weight=0.5)
 
 
 def test_a_query_may_be_given_whole(sieve: Separator) -> None:
@@ -267,6 +277,7 @@ def test_recordings_that_cannot_be_used(sieve: Separator, mixture: object, sampl
         ({"like": "missing.wav"}, AudioError, "no file at missing.wav"),
         ({"like": (GOOD.astype(np.int16), 8000)}, AudioError, "an example clip has int16 samples"),
         ({"unlike": (GOOD * np.nan, 8000)}, AudioError, "an example clip is broken"),
+        ({"text": "a dog", "audio_weight": -0.1}, QueryError, "audio_weight is -0.1: it lies between 0"),
         ({"text": "a dog", "segment_s": -1.0}, ConfigError, "segment_s is -1.0"),
         ({"text": "a dog", "overlap": 2.0}, ConfigError, "overlap is 2.0"),
         ({"text": "a dog", "batch": 0}, ConfigError, "batch is 0"),

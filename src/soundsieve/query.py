@@ -3,13 +3,23 @@
 CLAPSep (Ma et al., 2024, arXiv 2402.17455) conditions on c = [positive, negative]: an embedding of what to extract
 and one of what to suppress, zeros standing for a side that was not asked. When a side has both text and example
 clips they are interpolated, e = a * audio + (1 - a) * text (eq. 3).
+
+Where the released code differs, in its parts and from this:
+
+- Training draws one a per batch, for both sides, and does not scale e to length one; here a is ``Query.audio_weight``
+  and a side has length one whatever it is made of, so that a side is not the weaker for its text and clips disagreeing.
+- The authors' demonstration adds text and audio: a = 1/2, but that side weighs double beside one of a single kind.
+- Training and the demonstration scale c to length one, validation and test do not (``CLAPSepConfig.normalise_concat``).
+- Training masks parts of the example clips at random, and its hooks go on doing so in evaluation; here they are heard
+  whole, so the same query always gives the same condition.
+- One text and one clip a side are all it takes; here several are averaged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TypeAlias
 
@@ -47,15 +57,17 @@ class Query:
         exclude: what to suppress, in words.
         like: example clips of what to extract: paths or ``(samples, sample_rate)``; several are averaged ("shots").
         unlike: example clips of what to suppress.
+        audio_weight: share of the example clips, from 0 to 1, on a side that has both text and clips.
 
     Raises:
-        QueryError: nothing is asked, a text is empty, or the same text is both wanted and excluded.
+        QueryError: nothing is asked, a text is empty, the same text is both wanted and excluded, or the share is none.
     """
 
     text: tuple[str, ...] = field(default=())
     exclude: tuple[str, ...] = field(default=())
     like: tuple[ClipLike, ...] = field(default=())
     unlike: tuple[ClipLike, ...] = field(default=())
+    audio_weight: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("text", "exclude", "like", "unlike"):
@@ -77,6 +89,10 @@ class Query:
         both = {value.lower() for value in self.text} & {value.lower() for value in self.exclude}
         if both:
             raise QueryError(f"'{sorted(both)[0]}' is both wanted and excluded: leave one of them out")
+        if isinstance(self.audio_weight, bool) or not isinstance(self.audio_weight, Real):
+            raise QueryError(f"audio_weight is a number from 0 to 1, not {type(self.audio_weight).__name__}")
+        if not 0 <= self.audio_weight <= 1:
+            raise QueryError(f"audio_weight is {self.audio_weight}: it lies between 0 (text alone) and 1 (clips alone)")
 
     @property
     def kinds(self) -> frozenset[str]:

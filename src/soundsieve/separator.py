@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -110,6 +110,7 @@ class Separator:
         exclude: str | Sequence[str] | None = None,
         like: ClipLike | Sequence[ClipLike] | None = None,
         unlike: ClipLike | Sequence[ClipLike] | None = None,
+        audio_weight: float | None = None,
         query: Query | None = None,
         segment_s: float | None = None,
         overlap: float = 0.25,
@@ -125,6 +126,7 @@ class Separator:
             exclude: what to suppress, in words.
             like: example clips of what to extract: paths or ``(samples, sample_rate)``.
             unlike: example clips of what to suppress.
+            audio_weight: share of the example clips, from 0 to 1, on a side that has text too; by default half.
             query: all of the above in one, instead of them.
             segment_s: seconds that go through the system at once; by default what it was trained on.
             overlap: fraction of a segment shared with the next.
@@ -140,9 +142,10 @@ class Separator:
             ConfigError: a setting is out of range.
         """
         if query is None:
-            query = Query(text, exclude, like, unlike)  # type: ignore[arg-type]  # Query makes tuples of them
-        elif not (text is None and exclude is None and like is None and unlike is None):
-            raise QueryError("give either a query, or text, exclude, like and unlike, not both")
+            weight = Query.audio_weight if audio_weight is None else audio_weight
+            query = Query(text, exclude, like, unlike, weight)  # type: ignore[arg-type]  # Query makes tuples of them
+        elif not all(asked is None for asked in (text, exclude, like, unlike, audio_weight)):
+            raise QueryError("give either a query, or text, exclude, like, unlike and audio_weight, not both")
         condition = self.encode(query)
         samples, rate, is_flat = _read(mixture, sample_rate)
         target, presence = self._extract(samples, rate, condition, segment_s, overlap, batch, progress)
@@ -163,7 +166,7 @@ class Separator:
         key = _key(query)
         if self._last is not None and key is not None and self._last[0] == key:
             return self._last[1]
-        decoded = Query(query.text, query.exclude, _decoded(query.like), _decoded(query.unlike))
+        decoded = replace(query, like=_decoded(query.like), unlike=_decoded(query.unlike))
         with torch.inference_mode():
             condition = self.system.encode_query(decoded).to(self.device)
         self._last = None if key is None else (key, condition)

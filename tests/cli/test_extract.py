@@ -176,7 +176,10 @@ def test_examples_and_exclusions(run, street: Path, clips: Path, monkeypatch: py
         assert (code, out) == (0, f"sieved/{name}\n")
     assert asked[-1].text == ("a dog",)
     assert asked[-1].exclude == ("rain",)
+    assert asked[-1].audio_weight == 0.5
     assert len(asked) >= 5
+    run("a dog", street, "--like", bark, "--audio-weight", 0.8, "--force")
+    assert asked[-1].audio_weight == 0.8
 
 
 @pytest.mark.parametrize(
@@ -188,6 +191,7 @@ def test_examples_and_exclusions(run, street: Path, clips: Path, monkeypatch: py
         ([" ", "street.wav"], "the text is empty"),
         (["rain", "street.wav", "-x", "Rain"], "both wanted and excluded"),
         (["a dog", "street.wav", "--like", "missing.wav"], "no file at missing.wav"),
+        (["a dog", "street.wav", "--audio-weight", "2"], "audio_weight is 2.0: it lies between 0"),
         (["a dog", "street.wav", "--device", "gramophone"], "device 'gramophone' cannot be used"),
     ],
 )

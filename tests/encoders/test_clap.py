@@ -75,6 +75,31 @@ def test_long_clips_are_heard_whole(clap: CLAP) -> None:
     torch.testing.assert_close(clap.embed_audio(x), nn.functional.normalize(torch.stack(windows).mean(0), dim=1))
 
 
+@pytest.mark.parametrize(
+    ("samples", "windows"),
+    [
+        (480_000, [0]),
+        (480_001, [0, 1]),
+        (25 * 48000, [0, 360_000, 720_000]),
+    ],
+)
+def test_which_windows_of_a_clip_are_heard(
+    clap: CLAP, monkeypatch: pytest.MonkeyPatch, samples: int, windows: list[int]
+) -> None:
+    """At CLAP's own length and rate: exactly 10 s, a sample more, and 25 s."""
+    monkeypatch.setattr(type(clap.config.audio), "clip_samples", 480_000)
+    heard = []
+    monkeypatch.setattr(clap.audio, "forward", lambda x: heard.append(x) or torch.ones(len(x), clap.audio.out_features))
+    clap.embed_audio(torch.arange(samples)[None])
+    assert [int(x[0, 0]) for x in heard] == windows
+    assert all(x.shape == (1, 480_000) for x in heard)
+
+
+def test_one_sample_fills_a_clip(clap: CLAP) -> None:
+    filled = torch.full((1, clap.config.audio.clip_samples), 0.5)
+    torch.testing.assert_close(clap.embed_audio(torch.tensor([[0.5]])), clap.embed_audio(filled))
+
+
 @pytest.mark.parametrize("shape", [(10,), (1, 0)])
 def test_a_waveform_of_the_wrong_shape(clap: CLAP, shape: tuple[int, ...]) -> None:
     with pytest.raises(QueryError, match=r"waveform \(B, T\) that is not empty"):

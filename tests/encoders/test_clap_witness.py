@@ -1,7 +1,7 @@
 """CLAP against an independent implementation, that of transformers, on small random weights.
 
 The weights are ours, renamed; both get the same log-mel spectrogram or token ids. The log-mel spectrogram itself, and
-how short clips are filled up, are compared on their own. Without fusion throughout, as in the model that CLAPSep builds on.
+how short clips are filled up, are compared on their own. Without fusion throughout, as in the CLAP of CLAPSep.
 """
 
 from __future__ import annotations

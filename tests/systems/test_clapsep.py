@@ -11,6 +11,7 @@ import torch
 from reference_weights import clap_key, clapsep_key
 from torch import Tensor
 
+from soundsieve.audio import resample
 from soundsieve.encoders.clap import CLAP, CLAPConfig
 from soundsieve.errors import AudioError, ConfigError, QueryError
 from soundsieve.losses import sdr_loss
@@ -112,6 +113,64 @@ def test_an_example_clip_is_resampled_and_mixed_down(system: CLAPSep, clips: Pat
     x = np.random.default_rng(0).standard_normal(32000).astype(np.float32)
     stereo = system.encode_query(Query(like=(np.stack([2 * x, 0 * x]), 32000)))
     torch.testing.assert_close(stereo.positive, system.clap.embed_audio(torch.from_numpy(x)[None]))
+
+
+@pytest.mark.parametrize("weight", [0, 0.3, 1])
+def test_text_and_clips_are_interpolated_on_either_side(system: CLAPSep, weight: float) -> None:
+    """e = a * audio + (1 - a) * text (eq. 3), each an average of unit embeddings, scaled to length one."""
+    shots = [np.random.default_rng(seed).standard_normal(30000).astype(np.float32) for seed in (0, 1)]
+    heard = torch.cat([system.clap.embed_audio(torch.from_numpy(shot)[None]) for shot in shots]).mean(0, keepdim=True)
+    read = system.clap.embed_text(["rain", "wind"]).mean(0, keepdim=True)
+    expected = torch.nn.functional.normalize(weight * heard + (1 - weight) * read, dim=1)
+    words, clips = ("rain", "wind"), tuple((shot, 32000) for shot in shots)
+    asked = system.encode_query(Query(text=words, like=clips, audio_weight=weight))
+    torch.testing.assert_close(asked.positive, expected)
+    assert (asked.negative == 0).all()
+    asked = system.encode_query(Query(exclude=words, unlike=clips, audio_weight=weight))
+    torch.testing.assert_close(asked.negative, expected)
+    assert (asked.positive == 0).all()
+
+
+def test_the_same_question_gets_the_same_answer_bit_for_bit(system: CLAPSep) -> None:
+    """Nothing is drawn at random, before or after training mode was on, and whether or not gradients are kept."""
+    rng = np.random.default_rng(0)
+    like, unlike = ((rng.standard_normal(samples).astype(np.float32), 22050) for samples in (9000, 60000))
+    query, x = Query(text="rain", exclude="wind", like=like, unlike=unlike), noise(system)
+
+    def answer() -> tuple[Tensor, Tensor]:
+        asked = system.encode_query(query)
+        with torch.no_grad():
+            return asked.concat(), system(x, asked)
+
+    first = answer()
+    for _ in range(2):
+        system.train()
+        assert torch.equal(system.encode_query(query).concat(), first[0])
+        system.eval()
+        for found, expected in zip(answer(), first, strict=True):
+            assert torch.equal(found, expected)
+
+
+def test_example_clips_of_any_length_and_rate(system: CLAPSep) -> None:
+    """As CLAP expects them: its rate, one channel, repeated whole while that fits, then silence; or several windows."""
+    length = system.config.clap.audio.clip_samples
+    rng = np.random.default_rng(0)
+    for samples in (1, length // 2 + 1, length, length + 1, length * 5 // 2):
+        x = rng.standard_normal(samples).astype(np.float32)
+        found = system.encode_query(Query(like=(x, 32000))).positive
+        torch.testing.assert_close(found, system.clap.embed_audio(torch.from_numpy(x)[None]))
+    repeated = np.tile(x[: length // 3], 3)
+    filled = np.pad(repeated, (0, length - len(repeated)))
+    torch.testing.assert_close(
+        system.encode_query(Query(like=(x[: length // 3], 32000))).positive,
+        system.encode_query(Query(like=(filled, 32000))).positive,
+    )
+    for samples, rate in ((1, 8000), (8000, 8000), (44100 * 3, 44100), (1, 96000)):
+        stereo = rng.standard_normal((2, samples)).astype(np.float32)
+        heard = torch.from_numpy(resample(stereo.mean(0), rate, 32000))[None]
+        found = system.encode_query(Query(like=(stereo, rate))).positive
+        torch.testing.assert_close(found, system.clap.embed_audio(heard))
+        assert found.isfinite().all()
 
 
 @pytest.mark.parametrize("samples", [np.zeros(10, dtype=np.int16), np.zeros((1, 0), dtype=np.float32)])

@@ -101,6 +101,27 @@ def test_example_clips_are_queries_in_the_text_space(sieve: Sieve) -> None:
         sieve.encode_query(Query(like=(np.zeros(8000, np.float32), 16000)))
 
 
+def test_text_and_clips_share_a_side_by_weight(sieve: Sieve, mixture: torch.Tensor) -> None:
+    clip = (mixture[0].numpy(), 32000)
+    sides = {
+        "text": ("a dog", None),
+        "clip": (None, clip),
+        0: ("a dog", clip),
+        0.25: ("a dog", clip),
+        1: ("a dog", clip),
+    }
+    for wanted, words, example in (("positive", "text", "like"), ("negative", "exclude", "unlike")):
+        found = {}
+        for weight, (text, given) in sides.items():
+            share = weight if isinstance(weight, (int, float)) else 0.5
+            query = Query(**{words: text, example: given}, audio_weight=share)
+            found[weight] = getattr(sieve.encode_query(query), wanted)
+        torch.testing.assert_close(found[0], found["text"])
+        torch.testing.assert_close(found[1], found["clip"])
+        between = torch.nn.functional.normalize(0.75 * found["text"] + 0.25 * found["clip"], dim=1)
+        torch.testing.assert_close(found[0.25], between)
+
+
 def test_the_gate_turns_down_only_what_is_not_there(sieve: Sieve) -> None:
     sieve.config, kept = dataclasses.replace(sieve.config, gate_db=20.0, presence_threshold=0.4), sieve.config
     gains = sieve._gate(torch.tensor([1.0, 0.4, 0.3, 0.2, 0.0]))

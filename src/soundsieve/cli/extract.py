@@ -49,6 +49,10 @@ def extract(
     unlike: Annotated[
         list[Path] | None, typer.Option(metavar="CLIP", help="Example of what to leave out; repeatable.")
     ] = None,
+    audio_weight: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="Share of the example clips, 0 to 1, beside words for the same thing."),
+    ] = 0.5,
     invert: Annotated[bool, typer.Option("--invert", help="Write everything else instead.")] = False,
     residual: Annotated[bool, typer.Option("--residual", help="Write everything else as well.")] = False,
     output_dir: Annotated[
@@ -79,7 +83,7 @@ def extract(
     from soundsieve.query import Query
     from soundsieve.separator import load
 
-    asked = Query(() if text is None else (text,), tuple(exclude or ()), _paths(like), _paths(unlike))
+    asked = Query(() if text is None else (text,), tuple(exclude or ()), _paths(like), _paths(unlike), audio_weight)
     separator = load(model, device)
     separator.encode(asked)  # a query that cannot be answered is an error of the request, not of the first file
     inputs = {Path(recording).resolve() for recording in recordings}

@@ -21,6 +21,8 @@ from soundsieve.encoders.text import SentenceEncoder, SentenceEncoderConfig
 from soundsieve.encoders.tokens import JSONTokenizer, Tokenize
 from soundsieve.errors import ConfigError, QueryError
 from soundsieve.nn.htsat import HTSAT, HTSATConfig
+from soundsieve.nn.linear import Linear
+from soundsieve.nn.roberta import RoBERTa
 
 
 @dataclass(frozen=True)
@@ -139,33 +141,27 @@ class TextTower(nn.Module):
     """RoBERTa (Liu et al., 2019, arXiv 1907.11692), and one vector out of its tokens."""
 
     def __init__(self, config: TextTowerConfig) -> None:
-        from transformers import RobertaConfig, RobertaModel
-
         super().__init__()
         self.config = config
-        roberta = RobertaConfig(
+        self.roberta = RoBERTa(
             vocab_size=config.vocab_size,
-            hidden_size=config.width,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            intermediate_size=config.mlp_width,
-            max_position_embeddings=config.positions,
-            type_vocab_size=1,
-            pad_token_id=config.pad_id,
-            layer_norm_eps=1e-5,
-            hidden_act="gelu",
-            hidden_dropout_prob=config.dropout,
-            attention_probs_dropout_prob=config.dropout,
+            width=config.width,
+            layers=config.layers,
+            heads=config.heads,
+            mlp_width=config.mlp_width,
+            positions=config.positions,
+            pad_id=config.pad_id,
+            pooler=config.pooling == "first",
+            dropout=config.dropout,
         )
-        self.roberta = RobertaModel(roberta, add_pooling_layer=config.pooling == "first")
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token ids and mask, both ``(B, L)``, to one vector each, ``(B, width)``."""
-        out = self.roberta(input_ids=input_ids, attention_mask=attention_mask)
-        if self.config.pooling == "first":
-            return out.pooler_output  # type: ignore[no-any-return]
-        weight = attention_mask[..., None].to(out.last_hidden_state.dtype)
-        return (out.last_hidden_state * weight).sum(1) / weight.sum(1)  # type: ignore[no-any-return]
+        states = self.roberta(input_ids, attention_mask)
+        if self.roberta.pooler is not None:
+            return self.roberta.pooler(states)  # type: ignore[no-any-return]
+        weight = attention_mask[..., None].to(states.dtype)
+        return (states * weight).sum(1) / weight.sum(1)  # type: ignore[no-any-return]
 
 
 def fit_clip(waveform: Tensor, length: int) -> Tensor:
@@ -204,7 +200,7 @@ class CLAP(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def _projection(self, width: int) -> nn.Sequential:
-        return nn.Sequential(nn.Linear(width, self.config.dim), nn.ReLU(), nn.Linear(self.config.dim, self.config.dim))
+        return nn.Sequential(Linear(width, self.config.dim), nn.ReLU(), Linear(self.config.dim, self.config.dim))
 
     def _set_tokenizer(self, json: str) -> None:
         text = self.config.text
@@ -220,8 +216,10 @@ class CLAP(nn.Module):
     def embed_audio(self, waveform: Tensor) -> Tensor:
         """Unit embeddings of waveforms.
 
-        A shorter waveform than ``clip_s`` is repeated as often as it fits whole and followed by silence. A longer one
-        is heard in windows of ``clip_s``, as few as cover it, evenly spread; their embeddings are averaged.
+        A shorter waveform than ``clip_s`` is repeated as often as it fits whole and followed by silence, as in CLAP's
+        training. A longer one is heard in windows of ``clip_s``, as few as cover it, evenly spread, one after the
+        other; their embeddings are averaged. (The released code hears one window at a random place instead, and rounds
+        what comes from files to 16 bits.)
 
         Args:
             waveform: shape ``(B, T)``, T >= 1, at ``config.audio.sample_rate``.
@@ -231,16 +229,16 @@ class CLAP(nn.Module):
         """
         if waveform.ndim != 2 or not waveform.numel():
             raise QueryError(f"an audio query is a waveform (B, T) that is not empty; got {tuple(waveform.shape)}")
-        batch, samples = waveform.shape
-        length = self.config.audio.clip_samples
-        if samples > length:
-            n = math.ceil(samples / length)
-            starts = [i * (samples - length) // (n - 1) for i in range(n)]
-            waveform = torch.cat([waveform[:, start : start + length] for start in starts])
-        else:
-            waveform = fit_clip(waveform, length)
-        each = F.normalize(self.audio_projection(self.audio(waveform)), dim=1)
-        return each if len(each) == batch else F.normalize(each.view(-1, batch, self.config.dim).mean(0), dim=1)
+        samples, length = waveform.shape[1], self.config.audio.clip_samples
+        if samples <= length:
+            return self._embed_window(fit_clip(waveform, length))
+        n = math.ceil(samples / length)
+        starts = [i * (samples - length) // (n - 1) for i in range(n)]
+        each = torch.stack([self._embed_window(waveform[:, start : start + length]) for start in starts])
+        return F.normalize(each.mean(0), dim=1)
+
+    def _embed_window(self, waveform: Tensor) -> Tensor:
+        return F.normalize(self.audio_projection(self.audio(waveform)), dim=1)
 
     def embed_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Unit embeddings ``(B, D)`` of tokenised texts, both inputs ``(B, L)``."""

@@ -25,6 +25,7 @@ from soundsieve.encoders.clap import CLAP, CLAPConfig
 from soundsieve.errors import ConfigError, QueryError
 from soundsieve.nn.film import FiLM
 from soundsieve.nn.htsat import HTSAT, HTSATConfig, unfold
+from soundsieve.nn.linear import Linear
 from soundsieve.nn.lora import add_lora, merge_lora
 from soundsieve.nn.masknet import MaskNet
 from soundsieve.nn.swin import PatchExpanding, SwinBlock
@@ -121,7 +122,7 @@ class QuerySkip(nn.Module):
 
     def __init__(self, channels: int, condition: int) -> None:
         super().__init__()
-        self.project = nn.Linear(channels, channels)
+        self.project = Linear(channels, channels)
         self.film = FiLM(channels, condition)
         self.norm = nn.LayerNorm(channels)
 
@@ -249,8 +250,9 @@ class CLAPSep(System):
     def encode_query(self, query: Query) -> Condition:
         """Text and example clips of each side, joined by `soundsieve.query.combine`; zeros for a side not asked."""
         self.check_query(query)
-        wanted = combine(self._embed_texts(query.text), self._embed_clips(query.like))
-        unwanted = combine(self._embed_texts(query.exclude), self._embed_clips(query.unlike))
+        share = query.audio_weight
+        wanted = combine(self._embed_texts(query.text), self._embed_clips(query.like), share)
+        unwanted = combine(self._embed_texts(query.exclude), self._embed_clips(query.unlike), share)
         nothing = self.clap.logit_scale.new_zeros(1, self.config.clap.dim)
         return Condition(nothing if wanted is None else wanted, nothing if unwanted is None else unwanted)
 

@@ -410,7 +410,8 @@ class Sieve(System):
         self.check_query(query)
 
         def side(texts: Sequence[str], clips: Sequence[ClipLike]) -> Tensor:
-            joined = combine(self.embed_texts(texts) if texts else None, self.embed_clips(clips) if clips else None)
+            in_words, in_sound = self.embed_texts(texts) if texts else None, self.embed_clips(clips) if clips else None
+            joined = combine(in_words, in_sound, query.audio_weight)
             return self.bands.new_zeros(1, self.config.text.width) if joined is None else joined
 
         return Condition(side(query.text, query.like), side(query.exclude, query.unlike))
