@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from soundsieve.errors import ConfigError
@@ -19,8 +19,8 @@ class Data:
     """What a run learns from.
 
     Attributes:
-        clips: CSV of clips (path, label, caption, group, split), paths relative to its folder; None where a task
-            needs no sound.
+        clips: CSV of clips (path, label, caption, group, split), paths relative to its folder; a clip without a label
+            has its caption for one. None where a task needs no sound.
         cache: folder for decoded clips; None for the usual one.
         progress: told how far preparations are.
     """
@@ -33,7 +33,7 @@ class Data:
         """The decoded clips of one split."""
         if self.clips is None:
             raise ConfigError("this recipe trains on sound: name a list of clips with --data clips.csv")
-        everything = read_clips(self.clips)
+        everything = [replace(clip, label=clip.label or clip.caption) for clip in read_clips(self.clips)]
         _check_splits(self.clips, everything)
         clips = [clip for clip in everything if clip.split == split]
         if not clips:
@@ -45,6 +45,8 @@ def _check_splits(path: Path, clips: Sequence[Clip]) -> None:
     """Nothing may be judged by what it was trained on."""
     splits: dict[str, str] = {}
     for clip in clips:
+        if not clip.label:
+            raise ConfigError(f"{path}: {clip.path} has neither label nor caption")
         if not clip.split:
             raise ConfigError(f"{path}: {clip.path} has no split; it takes train, validation or test")
         if splits.setdefault(clip.group, clip.split) != clip.split:

@@ -2,13 +2,15 @@
 
 Every mixture is asked for its first sound (or for its first two, one after the other) by a condition that names what to
 extract (0.25), what to suppress (0.25) or both (0.5). Each side is a * audio + (1 - a) * text with one a ~ U(0, 1) a
-batch (eq. 3); the audio is another clip of the same label, with SpecAugment; what to suppress is the other of the two
-sounds. Loss: 0.9 SDR + 0.1 SI-SDR (eq. 14).
+batch (eq. 3); the audio is another clip of the same label, or the clip itself where the label has no other, varied in
+speed and by SpecAugment; what to suppress is the other of the two sounds. Loss: 0.9 SDR + 0.1 SI-SDR (eq. 14).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,9 @@ from soundsieve.errors import ConfigError
 from soundsieve.evaluation.pairs import make_pairs
 from soundsieve.evaluation.run import quick_score
 from soundsieve.losses import clapsep_loss
+from soundsieve.nn.htsat import HTSAT
 from soundsieve.query import Condition
+from soundsieve.systems.base import System
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
 from soundsieve.training.mixtures import Mixer, MixtureConfig, Waveform
 from soundsieve.training.sampling import ClipSampler
@@ -30,6 +34,8 @@ from soundsieve.training.store import ClipStore
 from soundsieve.training.tasks.base import Batch
 from soundsieve.training.tasks.clap import load_clap
 from soundsieve.weights.checkpoint import load_system, save_system
+from soundsieve.weights.trained_part import digest_of as clap_digest
+from soundsieve.weights.trained_part import is_trained_part, load_trained_part, save_trained_part, trained_names
 
 
 @dataclass(frozen=True)
@@ -37,23 +43,28 @@ class CLAPSepTaskConfig:
     """What a CLAPSep is trained on and for."""
 
     batch_size: int = 8
-    """Queries a step."""
+    """Queries a step, on each device."""
     both_directions: bool = False
     """Ask every mixture for both of its first two sounds, one after the other, instead of for the first alone."""
     clap: str | None = None
-    """Weights of the trained CLAP (a file of a clap recipe); None for an untrained one."""
+    """The trained CLAP: a file of a clap recipe, or the published ``.pt``. None for an untrained one, drawn by the
+    recipe's seed (for tests), or where ``init`` brings one along."""
     init: str | None = None
-    """Weights of a CLAPSep to go on from."""
+    """Weights of a CLAPSep to go on from: a whole one, or the trained part of one on ``clap``."""
     positive: float = 0.25
     """Share of queries that name what to extract, alone."""
     negative: float = 0.25
-    """Share of queries that name what to suppress, alone; the rest names both. Mixtures of three always name both."""
+    """Share of queries that name what to suppress, alone; the rest names both."""
     text_only: bool = False
     """CLAPSep-text: never use example clips (a = 0)."""
-    mask_s: float = 1.0
-    """SpecAugment on example clips: longest stretch that is silenced, in seconds."""
-    mask_octaves: float = 1.0
-    """SpecAugment on example clips: widest band that is removed, in octaves."""
+    example_speeds: tuple[float, ...] = ()
+    """Speeds of example clips, one of which is drawn for each; empty: varied as the sounds of mixtures are."""
+    spec_masks: int = 2
+    """SpecAugment on example clips: how many stretches of time, and how many of mel bands, are put to zero."""
+    mask_frames: int = 64
+    """The longest such stretch of time, in frames of CLAP's spectrogram."""
+    mask_bands: int = 8
+    """The widest such stretch of bands."""
     validation_pairs: int = 50
     """Mixtures of the validation split that a checkpoint is judged by."""
     mixtures: MixtureConfig = field(default_factory=MixtureConfig)
@@ -66,30 +77,51 @@ class CLAPSepTaskConfig:
             raise ConfigError(f"both_directions asks in twos: batch_size must be even, not {self.batch_size}")
         if min(self.positive, self.negative) < 0 or self.positive + self.negative > 1:
             raise ConfigError("positive and negative are shares that add up to at most 1")
+        if min(self.spec_masks, self.mask_frames, self.mask_bands) < 0 or min(self.example_speeds, default=1) <= 0:
+            raise ConfigError("spec_masks, mask_frames and mask_bands are at least 0, example_speeds above 0")
+
+
+def _build(model: CLAPSepConfig, config: CLAPSepTaskConfig) -> CLAPSep:
+    """A new CLAPSep on its CLAP, or the one to go on from."""
+    if not config.init:
+        return CLAPSep(model, clap=load_clap(config.clap) if config.clap else None)
+    if is_trained_part(config.init):
+        if not config.clap:
+            raise ConfigError(f"{config.init} holds a trained part alone: name its CLAP in options.clap")
+        start: System = load_trained_part(config.init, load_clap(config.clap))
+    else:
+        if config.clap:
+            raise ConfigError(f"{config.init} brings its own CLAP along: set options.clap to null")
+        start = load_system(config.init)
+    if not isinstance(start, CLAPSep):
+        raise ConfigError(f"{config.init} holds a {start.name}, not a clapsep")
+    if start.config != model:
+        raise ConfigError(f"{config.init} holds a clapsep of another shape than this recipe's")
+    return start.train()
 
 
 class CLAPSepTask:
-    """A `Task` over a CLAPSep; arguments as of `tasks.sieve.SieveTask`."""
+    """A `Task` over a CLAPSep; arguments as of `tasks.sieve.SieveTask`.
+
+    Checkpoints and, where ``config.clap`` names a file, products hold the trained part alone: the CLAP is read again,
+    and known by its digest.
+    """
 
     def __init__(
         self, model: CLAPSepConfig, config: CLAPSepTaskConfig, train: ClipStore, validation: ClipStore, *, seed: int
     ) -> None:
         self.config, self.seed, self.validation = config, seed, validation
         torch.manual_seed(seed)
-        if config.init:
-            start = load_system(config.init)
-            if not isinstance(start, CLAPSep):
-                raise ConfigError(f"{config.init} holds a {start.name}, not a clapsep")
-            self.module: nn.Module = start.train()
-        else:
-            self.module = CLAPSep(model, clap=load_clap(config.clap) if config.clap else None)
+        system = _build(model, config)
+        self.module: nn.Module = system
+        self.frozen_digest = clap_digest(system.clap)
+        self.rebuilt = frozenset(system.state_dict()) - frozenset(trained_names(system))
         self.mixer = Mixer(train, config.mixtures)
+        speeds = [replace(config.mixtures, speed=(s, s), speed_share=1.0) for s in config.example_speeds]
+        self._example_mixers = [Mixer(train, varied) for varied in speeds or [config.mixtures]]
+        self._image = (model.clap.audio.clip_samples // model.clap.audio.hop_length + 1, model.clap.audio.n_mels)
         self.sampler = ClipSampler(train.clips, config.sentences, label_power=config.mixtures.label_power)
-        assert isinstance(self.module, CLAPSep)
-        clap: CLAP = self.module.clap
-        texts = self.sampler.texts
-        with torch.no_grad():  # CLAP is frozen, so every sentence is embedded once
-            self.vectors = torch.cat([clap.embed_text(texts[i : i + 128]) for i in range(0, len(texts), 128)])
+        self._vectors: Tensor | None = None
         self._pairs = make_pairs(validation.clips, validation.sounds, n=config.validation_pairs, seed=seed)
 
     def batch(self, step: int) -> Batch:
@@ -118,35 +150,49 @@ class CLAPSepTask:
             "asked": torch.tensor(sides, dtype=torch.float32),
             "audio_weight": torch.tensor(0.0 if config.text_only else rng.random(), dtype=torch.float32),
         }
-        return batch if config.text_only else batch | {"example": torch.from_numpy(np.array(examples))}
+        if config.text_only:
+            return batch
+        return batch | {
+            "example": torch.from_numpy(np.array(examples)),
+            "time_masks": self._stripes(self._image[0], config.mask_frames, rng),
+            "band_masks": self._stripes(self._image[1], config.mask_bands, rng),
+        }
 
     def _example(self, clip: int, rng: np.random.Generator) -> Waveform:
-        """Another clip of the label, with a stretch of time and a band of frequencies taken out (SpecAugment)."""
+        """Another clip of the label, at another speed."""
         if self.config.text_only:
             return np.zeros(0, np.float32)
-        sound, _ = self.mixer.mixture([self.sampler.draw_example(clip, rng)], rng)
-        low_hz = 100.0 * 2 ** rng.uniform(0, 6)
-        high_hz = low_hz * 2 ** rng.uniform(0, self.config.mask_octaves)
-        spectrum, bin_hz = np.fft.rfft(sound), self.mixer.store.sample_rate / len(sound)
-        spectrum[int(low_hz / bin_hz) : int(high_hz / bin_hz)] = 0
-        sound = np.fft.irfft(spectrum, len(sound)).astype(np.float32)
-        width = int(rng.uniform(0, self.config.mask_s) * self.mixer.store.sample_rate)
-        start = int(rng.integers(0, max(1, len(sound) - width)))
-        sound[start : start + width] = 0
-        return sound
+        mixer = self._example_mixers[int(rng.integers(len(self._example_mixers)))]
+        return mixer.mixture([self.sampler.draw_example(clip, rng)], rng)[0]
+
+    def _stripes(self, length: int, widest: int, rng: np.random.Generator) -> Tensor:
+        """Where to mask both examples of every query: starts and ends, shape ``(2 B, spec_masks, 2)``."""
+        shape = (2 * self.config.batch_size, self.config.spec_masks)
+        width = rng.integers(0, min(widest, length) + 1, shape)
+        start = rng.integers(0, length - width + 1)
+        return torch.from_numpy(np.stack([start, start + width], axis=2))
+
+    def _text_vectors(self, clap: CLAP, device: torch.device) -> Tensor:
+        """Embeddings of all sentences; CLAP is frozen, so they are made once, where CLAP is."""
+        if self._vectors is None:
+            texts = self.sampler.texts
+            with torch.autocast(device.type, enabled=False):
+                parts = [clap.embed_text(texts[i : i + 128]) for i in range(0, len(texts), 128)]
+            self._vectors = torch.cat(parts).detach()
+        return self._vectors.to(device)
 
     def loss(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         """0.9 SDR + 0.1 SI-SDR, negated."""
         assert isinstance(module, CLAPSep)
-        self.vectors = self.vectors.to(batch["mixture"].device)
-        with torch.no_grad():
-            embedding = self.vectors[batch["text"]]
-            if "example" in batch:
-                rate = module.config.clap.audio.sample_rate
-                waveform = sinc_resample(batch["example"].flatten(0, 1), module.sample_rate, rate)
+        # Not under no_grad: nothing here has a gradient, and inference may round in ways that depend on the machine.
+        embedding = self._text_vectors(module.clap, batch["mixture"].device)[batch["text"]]
+        if "example" in batch:
+            rate = module.config.clap.audio.sample_rate
+            waveform = sinc_resample(batch["example"].flatten(0, 1), module.sample_rate, rate)
+            with _spec_augment(module.clap.audio, batch["time_masks"], batch["band_masks"]):
                 heard = module.clap.embed_audio(waveform).view_as(embedding)
-                embedding = torch.lerp(embedding, heard.to(embedding.dtype), batch["audio_weight"])
-            embedding = F.normalize(embedding, dim=2) * batch["asked"][..., None]
+            embedding = torch.lerp(embedding, heard.to(embedding.dtype), batch["audio_weight"])
+        embedding = F.normalize(embedding, dim=2) * batch["asked"][..., None]
         estimate = module(batch["mixture"], Condition(embedding[:, 0], embedding[:, 1]))
         return {"loss": clapsep_loss(estimate, batch["target"])}
 
@@ -158,6 +204,39 @@ class CLAPSepTask:
         return scores | {"score": 0.5 * (scores["sdri_text"] + scores["sdri_both"]) + 5.0 * scores["selectivity"]}
 
     def save(self, path: Path, module: nn.Module) -> None:
-        """The whole system, its CLAP included, in float16."""
+        """The trained part, to be loaded with the CLAP that ``config.clap`` names.
+
+        The whole system in float16 where it names none: nobody has an untrained CLAP's weights, or those of ``init``.
+        """
         assert isinstance(module, CLAPSep)
-        save_system(path, module, dtypes={"": "float16"})
+        if self.config.clap:
+            save_trained_part(path, module, self.frozen_digest)
+        else:
+            save_system(path, module, dtypes={"": "float16"})
+
+
+@contextmanager
+def _spec_augment(tower: HTSAT, time_masks: Tensor, band_masks: Tensor) -> Iterator[None]:
+    """Zeros in the tower's normalised spectrogram: stretches of time, and of bands (Park et al., arXiv 1904.08779).
+
+    Args:
+        tower: the audio tower; its batch norm's output, ``(B, n_mels, N)``, is masked.
+        time_masks: first frame and the one after the last of every stretch, shape ``(B, M, 2)``.
+        band_masks: the same in bands.
+    """
+
+    def hook(_: nn.Module, __: object, bands: Tensor) -> Tensor:
+        kept = _kept(band_masks, bands.shape[1])[:, :, None] & _kept(time_masks, bands.shape[2])[:, None]
+        return bands * kept
+
+    handle = tower.bands_norm.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _kept(masks: Tensor, length: int) -> Tensor:
+    """What no mask covers, boolean, shape ``(B, length)``."""
+    at = torch.arange(length, device=masks.device)
+    return ~((at >= masks[..., :1]) & (at < masks[..., 1:])).any(1)
