@@ -54,8 +54,11 @@ def train(
         examples_per_step=size, stop_after=stop_after,
     )  # fmt: skip
     if result.interrupted:
-        print(f"soundsieve: interrupted; step {result.step} is kept in {last}, --resume goes on", file=sys.stderr)
+        if result.is_first:
+            print(f"soundsieve: interrupted; step {result.step} is kept in {last}, --resume goes on", file=sys.stderr)
         raise typer.Exit(130)
+    if not result.is_first:
+        return
     shown = ", ".join(
         f"{name.removeprefix('validation_')} {value:.3f}"
         for name, value in result.best.items()

@@ -38,12 +38,16 @@ from soundsieve.weights.config import to_dict
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a run ended: its folder, the last step taken, the best validation, and whether Ctrl-C ended it."""
+    """How a run ended: its folder, the last step taken, the best validation, and whether Ctrl-C ended it.
+
+    Every device's process has one; ``is_first`` is true in the process that writes the files.
+    """
 
     folder: Path
     step: int
     best: dict[str, float]
     interrupted: bool = False
+    is_first: bool = True
 
 
 class _Steps(IterableDataset[Batch]):
@@ -355,7 +359,7 @@ def fit(
                 trainer.fit(loop, ckpt_path=resume, weights_only=True if resume else None)
         except SystemExit as stop:  # Lightning's answer to a second Ctrl-C, after it has put things in order
             raise KeyboardInterrupt from stop
-    return FitResult(folder, trainer.global_step, keeper.best, keeper.interrupted)
+    return FitResult(folder, trainer.global_step, keeper.best, keeper.interrupted, trainer.is_global_zero)
 
 
 def _precision(recipe: Recipe, device: str) -> Literal["32-true", "bf16-mixed"]:
