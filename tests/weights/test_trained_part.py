@@ -12,7 +12,7 @@ from soundsieve.errors import WeightsError
 from soundsieve.nn.lora import LoRALinear
 from soundsieve.query import Query
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
-from soundsieve.weights.checkpoint import save_system
+from soundsieve.weights.checkpoint import load_system, save_system
 from soundsieve.weights.trained_part import digest_of as clap_digest
 from soundsieve.weights.trained_part import is_trained_part, load_trained_part, save_trained_part
 
@@ -109,6 +109,8 @@ def test_other_and_damaged_files_are_refused(system: CLAPSep, path: Path, tmp_pa
     assert not is_trained_part(tmp_path / "none.safetensors")
     with pytest.raises(WeightsError, match="no weights at"):
         load_trained_part(tmp_path / "none.safetensors", clap)
+    with pytest.raises(WeightsError, match="holds a trained part alone: name the CLAP"):
+        load_system(path)
     save_system(whole, system)
     assert not is_trained_part(whole)
     with pytest.raises(WeightsError, match="has format 'soundsieve-1'"):

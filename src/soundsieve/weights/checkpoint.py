@@ -118,6 +118,8 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     found = metadata.get("format")
     if found is None:
         raise WeightsError(f"{path} was not written by soundsieve: its metadata names no format")
+    if found.startswith("soundsieve-part-"):
+        raise WeightsError(f"{path} holds a trained part alone: name the CLAP that it was trained on too (clap)")
     if found != FORMAT:
         raise WeightsError(f"{path} has format '{found}', this version reads '{FORMAT}': update soundsieve")
     missing = {"system", "config", "assets", "digest"} - metadata.keys()
