@@ -172,7 +172,8 @@ class HTSAT(nn.Module):
     def log_mel(self, waveform: Tensor) -> Tensor:
         """Waveforms ``(B, T)`` at the tower's rate to decibels ``(B, T // hop + 1, n_mels)``, at least -100 dB."""
         spectrum = stft(waveform, n_fft=self.config.n_fft, hop_length=self.config.hop_length)
-        power = torch.view_as_real(spectrum).square().sum(-1)
+        real, imaginary = torch.view_as_real(spectrum).unbind(-1)
+        power = real.square() + imaginary.square()
         return power_to_db(power.transpose(1, 2) @ self._filterbank)
 
     def pad(self, log_mel: Tensor) -> Tensor:

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from soundsieve.nn.kept import Kept
+from soundsieve.nn.linear import Linear, linear
+
 
 class LoRALinear(nn.Linear):
     """A Linear whose frozen weight W is corrected by a learnt product of rank r: y = (W + (alpha / r) B A) x + b.
@@ -27,6 +30,7 @@ class LoRALinear(nn.Linear):
         self.lora_a = nn.Parameter(self.weight.new_empty(rank, self.in_features))
         self.lora_b = nn.Parameter(self.weight.new_zeros(self.out_features, rank))
         self.scale = alpha / rank
+        self._merged = Kept()
         nn.init.kaiming_uniform_(self.lora_a, a=5**0.5)
         self.weight.requires_grad_(False)
 
@@ -38,31 +42,39 @@ class LoRALinear(nn.Linear):
         """``(..., in)`` to ``(..., out)``.
 
         With gradients the low-rank path is taken, which never forms the full weight's gradient; without them one
-        product with the merged weight is less work.
+        product with the merged weight is less work, which is made once for as long as nothing changes.
         """
         if not torch.is_grad_enabled():
-            return F.linear(x, self.merged_weight(), self.bias)
+            merged = self._merged.get(self.merged_weight, self.weight, self.lora_a, self.lora_b)
+            return linear(x, merged, self.bias)
         return F.linear(x, self.weight, self.bias) + F.linear(F.linear(x, self.lora_a), self.lora_b) * self.scale
 
-    def merge(self) -> nn.Linear:
+    def merge(self) -> Linear:
         """A plain Linear that computes the same."""
-        plain = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
+        with torch.device("meta"):
+            plain = Linear(self.in_features, self.out_features, self.bias is not None)
         plain.weight, plain.bias = nn.Parameter(self.merged_weight().detach()), self.bias
         return plain
 
+    def train(self, mode: bool = True) -> LoRALinear:
+        """As `torch.nn.Module.train`; training lets go of the merged weight."""
+        if mode:
+            self._merged.clear()
+        return super().train(mode)
 
-def _children(module: nn.Module, kind: type[nn.Linear]) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
+
+def _children(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
     for parent in module.modules():
         for name, child in parent.named_children():
-            if type(child) is kind:
+            if isinstance(child, nn.Linear):
                 yield parent, name, child
 
 
 def add_lora(module: nn.Module, names: Collection[str], *, rank: int, alpha: float) -> None:
     """Adapt, in place, every Linear of ``module`` whose own name is in ``names``, and freeze everything else."""
     module.requires_grad_(False)
-    for parent, name, child in list(_children(module, nn.Linear)):
-        if name in names:
+    for parent, name, child in list(_children(module)):
+        if name in names and not isinstance(child, LoRALinear):
             if child.bias is not None:
                 child.bias.requires_grad_(True)
             setattr(parent, name, LoRALinear(child, rank=rank, alpha=alpha))
@@ -70,6 +82,6 @@ def add_lora(module: nn.Module, names: Collection[str], *, rank: int, alpha: flo
 
 def merge_lora(module: nn.Module) -> None:
     """Replace, in place, every adapted layer of ``module`` by a plain Linear that computes the same."""
-    for parent, name, child in list(_children(module, LoRALinear)):
-        assert isinstance(child, LoRALinear)
-        setattr(parent, name, child.merge())
+    for parent, name, child in list(_children(module)):
+        if isinstance(child, LoRALinear):
+            setattr(parent, name, child.merge())

@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from soundsieve.nn.kept import Kept
+from soundsieve.nn.linear import Linear
+
 _BLOCKED = -100.0
 """Added to the score of positions that only the cyclic shift made neighbours (the released models use this value)."""
 
@@ -68,15 +71,22 @@ class WindowAttention(nn.Module):
     def __init__(self, channels: int, heads: int, window: int, mask: Tensor | None = None) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.proj = nn.Linear(channels, channels)
+        self.qkv = Linear(channels, 3 * channels)
+        self.proj = Linear(channels, channels)
         self.bias_table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
         nn.init.trunc_normal_(self.bias_table, std=0.02)
         self.register_buffer("_index", relative_position_index(window).flatten(), persistent=False)
         self.register_buffer("_mask", mask, persistent=False)
+        self._bias = Kept()
 
     def score_bias(self) -> Tensor:
-        """Relative position bias plus shift mask, shape ``(windows or 1, heads, window^2, window^2)``."""
+        """Relative position bias plus shift mask, shape ``(windows or 1, heads, window^2, window^2)``.
+
+        Without gradients it is made once for as long as the table stays as it is.
+        """
+        return self._score_bias() if torch.is_grad_enabled() else self._bias.get(self._score_bias, self.bias_table)
+
+    def _score_bias(self) -> Tensor:
         n = round(len(self._index) ** 0.5)
         bias = self.bias_table.t()[:, self._index].view(1, self.heads, n, n)
         return bias if self._mask is None else bias + self._mask[:, None]
@@ -86,10 +96,20 @@ class WindowAttention(nn.Module):
         n_windows, n, c = x.shape
         q, k, v = self.qkv(x).view(n_windows, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         bias = self.score_bias()
-        if len(bias) > 1:
-            bias = bias.repeat(n_windows // len(bias), 1, 1, 1)  # cheaper than moving q, k, v to where it broadcasts
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        repeats = n_windows // len(bias) if len(bias) > 1 else 1
+        if repeats > 1 and not torch.is_grad_enabled():  # image by image, so that the bias need not be copied
+            parts = zip(q.chunk(repeats), k.chunk(repeats), v.chunk(repeats), strict=True)
+            out = torch.cat([F.scaled_dot_product_attention(*part, attn_mask=bias) for part in parts])
+        else:  # repeating is cheaper than moving q, k, v to where the bias broadcasts
+            bias = bias.repeat(repeats, 1, 1, 1) if repeats > 1 else bias
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.proj(out.transpose(1, 2).reshape(n_windows, n, c))  # type: ignore[no-any-return]
+
+    def train(self, mode: bool = True) -> WindowAttention:
+        """As `torch.nn.Module.train`; training lets go of what inference keeps."""
+        if mode:
+            self._bias.clear()
+        return super().train(mode)
 
 
 class MLP(nn.Module):
@@ -97,12 +117,12 @@ class MLP(nn.Module):
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(channels, hidden)
-        self.fc2 = nn.Linear(hidden, channels)
+        self.fc1 = Linear(channels, hidden, activation="gelu")
+        self.fc2 = Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., C)`` to ``(..., C)``."""
-        return self.fc2(F.gelu(self.fc1(x)))  # type: ignore[no-any-return]
+        return self.fc2(self.fc1(x))  # type: ignore[no-any-return]
 
 
 class SwinBlock(nn.Module):
@@ -164,7 +184,7 @@ class PatchMerging(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(4 * channels)
-        self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
+        self.reduction = Linear(4 * channels, 2 * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Squeeze, normalise, reduce."""
@@ -179,7 +199,7 @@ class PatchExpanding(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.expansion = nn.Linear(channels, 2 * channels, bias=False)
+        self.expansion = Linear(channels, 2 * channels, bias=False)
         self.norm = nn.LayerNorm(channels // 2)
 
     def forward(self, x: Tensor) -> Tensor:

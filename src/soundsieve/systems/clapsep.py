@@ -268,9 +268,8 @@ class CLAPSep(System):
         features = self.decoder(levels, self._embedding(condition.expand(len(mixture))))
         mask = self.mask_net(spectrum.abs(), features[:, : spectrum.shape[2]])
         # A real mask scales the magnitude and leaves the mixture's phase.
-        return istft(
-            mask * spectrum, n_fft=self.config.n_fft, hop_length=self.config.hop_length, length=mixture.shape[1]
-        )
+        masked = torch.view_as_complex(mask[..., None] * torch.view_as_real(spectrum))
+        return istft(masked, n_fft=self.config.n_fft, hop_length=self.config.hop_length, length=mixture.shape[1])
 
     def _embed_texts(self, texts: tuple[str, ...]) -> Tensor | None:
         return self.clap.embed_text(list(texts)) if texts else None
