@@ -13,8 +13,8 @@ from soundsieve.training.build import Data, build_task
 from soundsieve.training.fit import fit
 from soundsieve.training.recipe import Recipe, read_recipe
 from soundsieve.training.tasks.base import Task
-from soundsieve.training.tasks.clap import load_clap
 from soundsieve.weights.checkpoint import load_system
+from soundsieve.weights.clap import load_clap
 
 ROOT = Path(__file__).parents[2]
 DEBUG = {"sieve": "starter/debug.yaml", "clap": "clapsep/debug_clap.yaml", "clapsep": "clapsep/debug.yaml"}

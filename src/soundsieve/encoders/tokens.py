@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 import torch
@@ -67,22 +68,31 @@ class JSONTokenizer:
         return input_ids, mask
 
 
-def roberta_tokenizer(source: str = "roberta-base", *, max_tokens: int = 77) -> JSONTokenizer:
+def tokenizer_json(source: str | Path) -> str:
+    """The text of a ``tokenizer.json``.
+
+    Args:
+        source: that file, or a folder that holds it, such as a copy of a model's page on the Hugging Face hub.
+
+    Raises:
+        WeightsError: there is no such file.
+    """
+    path = Path(source)
+    path = path / "tokenizer.json" if path.is_dir() else path
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"no tokenizer at {source}: give a tokenizer.json, or a folder that holds one") from error
+
+
+def roberta_tokenizer(source: str | Path, *, max_tokens: int = 77) -> JSONTokenizer:
     """RoBERTa's own tokenizer, which the released CLAP models were trained with.
 
     Args:
-        source: a local folder with the tokenizer's files, or a name on the Hugging Face hub.
+        source: its ``tokenizer.json``, or a folder that holds it.
         max_tokens: longest text in tokens; CLAP was trained with 77.
 
     Raises:
         WeightsError: there is no such tokenizer.
     """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
-    except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"no RoBERTa tokenizer at '{source}': give a folder with its tokenizer.json, or a name on the hub"
-        ) from error
-    return JSONTokenizer(tokenizer.backend_tokenizer.to_str(), pad_id=tokenizer.pad_token_id, max_tokens=max_tokens)
+    return JSONTokenizer(tokenizer_json(source), pad_id=1, max_tokens=max_tokens)

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from soundsieve.encoders.clap import CLAP, CLAPConfig
 from soundsieve.encoders.text import SentenceEncoder
-from soundsieve.errors import ConfigError, WeightsError
-from soundsieve.files import replacing
+from soundsieve.errors import ConfigError
 from soundsieve.losses import contrastive_loss
 from soundsieve.training.mixtures import Mixer, MixtureConfig
 from soundsieve.training.sampling import ClipSampler
 from soundsieve.training.store import ClipStore
 from soundsieve.training.tasks.base import Batch
+from soundsieve.weights.clap import save_clap
 
 LARGEST_SCALE = 100.0
 """Of the logits (Radford et al., 2021)."""
@@ -98,48 +98,6 @@ class CLAPTask:
         return {"accuracy": float(np.mean(right)), "score": float(np.mean(right))}
 
     def save(self, path: Path, module: nn.Module) -> None:
-        """State and config, for `load_clap`."""
+        """State and config, for `soundsieve.weights.clap.load_clap`."""
         assert isinstance(module, CLAP)
         save_clap(path, module)
-
-
-def save_clap(path: Path, clap: CLAP) -> None:
-    """Write a CLAP as one safetensors file with its config and tokenizer inside."""
-    import json
-
-    from safetensors.torch import save_file
-
-    from soundsieve.weights.config import to_dict
-
-    metadata = {"clap": json.dumps(to_dict(clap.config)), "assets": json.dumps(clap.assets())}
-    state = {name: value.detach().cpu().contiguous().clone() for name, value in clap.state_dict().items()}
-    with replacing(path) as temporary:
-        save_file(state, temporary, metadata)
-
-
-def load_clap(path: str | Path) -> CLAP:
-    """Read what `save_clap` wrote.
-
-    Raises:
-        WeightsError: the file is missing or is not one of these.
-    """
-    import json
-
-    from safetensors import SafetensorError, safe_open
-
-    from soundsieve.weights.config import from_dict
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"no CLAP weights at {path}: train them with a clap recipe ({error})") from error
-    if "clap" not in metadata:
-        raise WeightsError(f"{path} does not hold a CLAP")
-    clap = CLAP(from_dict(CLAPConfig, json.loads(metadata["clap"])), assets=json.loads(metadata["assets"]))
-    try:
-        clap.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise WeightsError(f"{path} does not fit its own config: {' '.join(str(error).split())[:200]}") from error
-    return clap.eval()

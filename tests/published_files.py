@@ -1,0 +1,121 @@
+"""Published files at debug size: the layouts of CLAPSep's and LAION's releases, with random weights in them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from soundsieve.encoders.clap import CLAPConfig
+from soundsieve.nn.lora import LoRALinear
+from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
+from soundsieve.weights.layouts.clap import _HEADS, _TRANSFORMS, published_clap, stft_basis, tower_constants
+from soundsieve.weights.layouts.clapsep import clapsep_key, published_state
+
+
+def debug_system(seed: int = 0) -> CLAPSep:
+    """A debug CLAPSep in which no weight has its initial value: as in the published layout, alpha is 1."""
+    torch.manual_seed(seed)
+    system = CLAPSep(CLAPSepConfig.debug()).eval()
+    with torch.no_grad():
+        for module in system.modules():
+            if isinstance(module, LoRALinear):
+                module.lora_b.normal_(std=0.1)
+                module.bias.add_(0.01 * torch.randn_like(module.bias))
+            if isinstance(module, torch.nn.BatchNorm1d):
+                module.running_mean.normal_(std=0.1)
+                module.running_var.uniform_(0.5, 2)
+        system.tower.bands_norm.load_state_dict(system.clap.audio.bands_norm.state_dict())
+    return system
+
+
+def as_debug(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Published files are of debug size from here on."""
+    monkeypatch.setattr(CLAPConfig, "base", classmethod(lambda cls: CLAPConfig.debug()))
+    monkeypatch.setattr(CLAPSepConfig, "base", classmethod(lambda cls: CLAPSepConfig.debug()))
+
+
+def clap_entries(system: CLAPSep, *, prefix: str = "module.") -> dict[str, Tensor]:
+    """What LAION's file holds under ``state_dict``, what nothing uses included."""
+    state = published_clap(system.clap.state_dict(), system.config.clap)
+    state |= {name: torch.randn(3, 2) for name in (*_TRANSFORMS, *(f"audio_branch.{key}" for key in _HEADS))}
+    state["logit_scale_t"] = torch.tensor(2.7)
+    return OrderedDict((prefix + key, tensor.clone()) for key, tensor in state.items())
+
+
+def laion_file(path: Path, system: CLAPSep, *, prefix: str = "module.") -> Path:
+    """As LAION's training writes it: epoch, name, the optimiser's state (with numpy numbers in it), weights."""
+    weights = clap_entries(system, prefix=prefix)
+    optimizer = {
+        "state": {0: {"step": 3, "exp_avg": torch.zeros(2)}},
+        "param_groups": [{"lr": np.float64(1e-4), "params": [0]}],
+    }
+    torch.save({"epoch": 15, "name": "debug", "optimizer": optimizer, "state_dict": weights}, path)
+    return path
+
+
+def slim_file(path: Path, system: CLAPSep, *, extras: bool = True) -> Path:
+    """As the authors published it: what was trained, and biases of the frozen CLAP that came along by their names."""
+    entries = dict(published_state(system.state_dict(), system.config))
+    if extras:
+        entries |= came_along(system)
+    torch.save({key: tensor.clone() for key, tensor in entries.items()}, path)
+    return path
+
+
+def came_along(system: CLAPSep) -> dict[str, Tensor]:
+    state = published_clap(system.clap.state_dict(), system.config.clap)
+    ends = ("attn.qkv.bias", "attn.proj.bias")
+    return {f"clap_model.model.{k}": v for k, v in state.items() if k.startswith("audio_branch.") and k.endswith(ends)}
+
+
+def whole_entries(system: CLAPSep) -> dict[str, Tensor]:
+    """What Lightning stores of the authors' module: every entry, the CLAP's and the constants included."""
+    audio = system.config.clap.audio
+    entries = {f"clap_model.model.{key}": tensor for key, tensor in clap_entries(system, prefix="").items()}
+    entries.pop("clap_model.model.text_branch.embeddings.position_ids")  # newer transformers do not keep it
+    tower = {name: tensor for name, tensor in system.state_dict().items() if name.startswith("tower.")}
+    entries |= {clapsep_key(name): tensor for name, tensor in tower.items()}
+    entries |= {f"audio_branch.{key}": tensor for key, tensor in tower_constants(audio).items()}
+    entries |= {f"audio_branch.{key}": torch.randn(2) for key in _HEADS}
+    entries |= published_state(system.state_dict(), system.config)
+    real, imaginary = stft_basis(system.config.n_fft)
+    entries |= {"stft.conv_real.weight": real, "stft.conv_imag.weight": imaginary}
+    entries |= {f"istft.{name}": torch.zeros(2) for name in ("ola_window", "conv_real.weight", "conv_imag.weight")}
+    return OrderedDict((key, tensor.clone()) for key, tensor in entries.items())
+
+
+def lightning_file(path: Path, system: CLAPSep, **other: Any) -> Path:
+    """As Lightning 2 writes it after a run with a scheduler, a checkpoint callback and hyperparameters."""
+    progress = {"total": {"ready": 4, "completed": 4}, "current": {"ready": 2, "completed": 2}}
+    score = torch.tensor(9.1)
+    contents = {
+        "epoch": 1,
+        "global_step": 4,
+        "pytorch-lightning_version": "2.6.6",
+        "state_dict": whole_entries(system),
+        "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": progress, "epoch_loop.state_dict": {"_batches": 4}}},
+        "callbacks": {
+            "ModelCheckpoint{'monitor': 'val_loss', 'mode': 'min'}": {
+                "monitor": "val_loss", "best_model_score": score, "best_model_path": "a.ckpt", "dirpath": "checkpoint",
+                "best_k_models": {"a.ckpt": score}, "kth_value": score, "last_model_path": "",
+            }
+        },
+        "optimizer_states": [
+            {
+                "state": {0: {"step": torch.tensor(4.0), "exp_avg": torch.zeros(2)}},
+                "param_groups": [{"lr": 1e-3, "betas": (0.9, 0.999), "fused": None, "params": [0]}],
+            }
+        ],
+        "lr_schedulers": [{"factor": 0.3, "best": 9.1, "mode": "max", "_last_lr": [1e-3]}],
+        "hparams_name": "kwargs",
+        "hyper_parameters": {"lr": 1e-3, "use_lora": True, "rank": 16},
+        **other,
+    }  # fmt: skip
+    torch.save(contents, path)
+    return path
