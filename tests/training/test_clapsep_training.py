@@ -17,9 +17,9 @@ from soundsieve.systems.clapsep import CLAPSep
 from soundsieve.training.build import Data, build_task
 from soundsieve.training.fit import fit
 from soundsieve.training.recipe import Recipe, read_recipe
-from soundsieve.training.tasks.clap import load_clap, save_clap
 from soundsieve.training.tasks.clapsep import CLAPSepTask, _spec_augment
 from soundsieve.weights.checkpoint import load_system, save_system
+from soundsieve.weights.clap import load_clap, save_clap
 from soundsieve.weights.trained_part import is_trained_part, load_trained_part, trained_names
 
 ROOT = Path(__file__).parents[2]
@@ -182,6 +182,7 @@ def test_training_goes_on_from_a_trained_part_or_a_whole_system(
         ({"options.init": str(whole), "options.clap": str(clap)}, "set options.clap to null"),
         ({"options.init": str(whole), "model.mask_width": 32}, "another shape"),
         ({"options.init": str(ROOT / "src/soundsieve/embedded/starter.safetensors")}, "holds a sieve"),
+        ({"options.clap": str(clap), "options.tokenizer": "none"}, "reads no text"),
     ):
         with pytest.raises(ConfigError, match=message):
             task_of(toy(**changes), corpus, cache)

@@ -13,7 +13,7 @@ from soundsieve.nn.lora import LoRALinear
 from soundsieve.query import Query
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
 from soundsieve.weights.checkpoint import load_system, save_system
-from soundsieve.weights.trained_part import digest_of as clap_digest
+from soundsieve.weights.clap import clap_digest
 from soundsieve.weights.trained_part import is_trained_part, load_trained_part, save_trained_part
 
 

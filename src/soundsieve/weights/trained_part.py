@@ -1,7 +1,7 @@
 """The part of a CLAPSep that training changes, in a file of its own; what it was trained on is named by its hash.
 
-A CLAPSep is seven tenths CLAP, which stays as it was. The file holds the rest: the decoder, the mask network, and the
-tower's LoRA factors and the biases beside them, in float32. Its metadata holds ``format``, ``system``, ``config``
+Six sevenths of a CLAPSep of base size stay as they are in CLAP. The file holds the rest: the decoder, the mask
+network, and the tower's LoRA factors and the biases beside them, in float32. Its metadata holds ``format``, ``system``, ``config``
 (JSON), ``frozen`` (JSON: ``{"clap": digest}``) and ``digest`` (SHA-256 over all of these and every tensor).
 """
 
@@ -23,20 +23,12 @@ from soundsieve.files import replacing
 from soundsieve.nn.lora import LoRALinear
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
 from soundsieve.weights.checkpoint import _NoRandomInit
+from soundsieve.weights.clap import clap_digest as digest_of
 from soundsieve.weights.config import from_dict, to_dict
 
 FORMAT = "soundsieve-part-1"
 
 _METADATA = ("format", "system", "config", "frozen")
-
-
-def digest_of(clap: CLAP) -> str:
-    """Provisional."""
-    digest = hashlib.sha256()
-    for name, value in sorted(clap.state_dict().items()):
-        digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def trained_names(system: CLAPSep) -> list[str]:

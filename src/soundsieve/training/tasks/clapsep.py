@@ -32,9 +32,8 @@ from soundsieve.training.mixtures import Mixer, MixtureConfig, Waveform
 from soundsieve.training.sampling import ClipSampler
 from soundsieve.training.store import ClipStore
 from soundsieve.training.tasks.base import Batch
-from soundsieve.training.tasks.clap import load_clap
 from soundsieve.weights.checkpoint import load_system, save_system
-from soundsieve.weights.trained_part import digest_of as clap_digest
+from soundsieve.weights.clap import clap_digest, load_clap
 from soundsieve.weights.trained_part import is_trained_part, load_trained_part, save_trained_part, trained_names
 
 
@@ -49,6 +48,9 @@ class CLAPSepTaskConfig:
     clap: str | None = None
     """The trained CLAP: a file of a clap recipe, or the published ``.pt``. None for an untrained one, drawn by the
     recipe's seed (for tests), or where ``init`` brings one along."""
+    tokenizer: str | None = None
+    """The tokenizer of ``clap``: a ``tokenizer.json``, its folder, or a repository on the hub; None for the one in the
+    file, which the published file lacks: RoBERTa's is fetched for it."""
     init: str | None = None
     """Weights of a CLAPSep to go on from: a whole one, or the trained part of one on ``clap``."""
     positive: float = 0.25
@@ -84,11 +86,11 @@ class CLAPSepTaskConfig:
 def _build(model: CLAPSepConfig, config: CLAPSepTaskConfig) -> CLAPSep:
     """A new CLAPSep on its CLAP, or the one to go on from."""
     if not config.init:
-        return CLAPSep(model, clap=load_clap(config.clap) if config.clap else None)
+        return CLAPSep(model, clap=load_clap(config.clap, tokenizer=config.tokenizer) if config.clap else None)
     if is_trained_part(config.init):
         if not config.clap:
             raise ConfigError(f"{config.init} holds a trained part alone: name its CLAP in options.clap")
-        start: System = load_trained_part(config.init, load_clap(config.clap))
+        start: System = load_trained_part(config.init, load_clap(config.clap, tokenizer=config.tokenizer))
     else:
         if config.clap:
             raise ConfigError(f"{config.init} brings its own CLAP along: set options.clap to null")
@@ -113,6 +115,10 @@ class CLAPSepTask:
         self.config, self.seed, self.validation = config, seed, validation
         torch.manual_seed(seed)
         system = _build(model, config)
+        if system.clap.tokenizer is None:
+            raise ConfigError(
+                "this CLAP reads no text, and every query has some: name its tokenizer in options.tokenizer"
+            )
         self.module: nn.Module = system
         self.frozen_digest = clap_digest(system.clap)
         self.rebuilt = frozenset(system.state_dict()) - frozenset(trained_names(system))
