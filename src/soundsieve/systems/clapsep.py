@@ -196,6 +196,10 @@ class CLAPSep(System):
 
     name: ClassVar[str] = "clapsep"
     queries: ClassVar[frozenset[str]] = frozenset({"text", "audio", "exclude"})
+    kept_float32: ClassVar[tuple[str, ...]] = ("mask_net.into", "mask_net.out", ".film.", "_projection", "clap.text.")
+    """What `soundsieve.nn.int8` leaves alone: the layer that hears the mixture's spectrum (whose bins differ by more
+    than 8 bits can tell apart), the mask's own, what the query goes through, and the text tower, whose errors reach
+    all of the answer and which is asked once."""
 
     def __init__(
         self,

@@ -1,8 +1,9 @@
 """One safetensors file that rebuilds its own system: weights, config and tokenizer together.
 
 The file's metadata holds ``format`` (the version of this layout), ``system`` (its name), ``config`` (the config
-dataclass as JSON), ``assets`` (texts that the system needs beside its weights, such as a tokenizer, as JSON) and
-``digest`` (SHA-256 over all of these and every tensor), so a damaged or edited file is noticed before it is used.
+dataclass as JSON), ``assets`` (texts that the system needs beside its weights, such as a tokenizer, as JSON),
+``twins`` (where there are any: name -> name of the equal tensor that is stored in its place, as JSON) and ``digest``
+(SHA-256 over all of these and every tensor), so a damaged or edited file is noticed before it is used.
 """
 
 from __future__ import annotations
@@ -11,18 +12,22 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from soundsieve.errors import ConfigError, WeightsError
 from soundsieve.files import replacing
+from soundsieve.nn.int8 import is_quantised
 from soundsieve.systems.base import System
 from soundsieve.weights.config import from_dict, to_dict
 
@@ -37,6 +42,8 @@ SYSTEMS: dict[str, tuple[str, str, str]] = {
 StoredAs: TypeAlias = Literal["float32", "float16", "int8"]
 
 _SCALE = ".scale"
+_WORTH_SHARING = 1 << 14
+"""Elements from which on a tensor that equals another one is stored once."""
 
 
 def pick_device(device: str | torch.device) -> torch.device:
@@ -66,17 +73,24 @@ def save_system(path: str | Path, system: System, *, dtypes: Mapping[str, Stored
     Raises:
         WeightsError: the system cannot be named or stored, or the file cannot be written.
     """
+    if is_quantised(system):
+        raise WeightsError("a system in precision int8 has let go of its weights: save it before, as float32")
     if system.name not in SYSTEMS:
         raise WeightsError(f"system '{system.name}' is not known; known: {', '.join(sorted(SYSTEMS))}")
     tensors: dict[str, Tensor] = {}
     for name, tensor in system.state_dict().items():
         tensors.update(_pack(name, tensor.detach().cpu(), _stored_as(name, dtypes or {})))
+    twins = _twins(tensors)
+    for name in twins:
+        del tensors[name]
     metadata = {
         "format": FORMAT,
         "system": system.name,
         "config": json.dumps(to_dict(system.config)),
         "assets": json.dumps(_assets(system)),
     }
+    if twins:
+        metadata["twins"] = json.dumps(twins)
     metadata["digest"] = _digest(metadata, tensors)
     try:
         with replacing(path) as temporary:
@@ -88,16 +102,22 @@ def save_system(path: str | Path, system: System, *, dtypes: Mapping[str, Stored
 def load_system(path: str | Path, device: str | torch.device = "cpu") -> System:
     """Rebuild the system that `save_system` wrote, in evaluation mode.
 
+    What is stored as float32 is not read here, only mapped: memory is taken as weights are used, part by part, and
+    is shared with every other process that uses the same file. Writing to a weight, as training does, changes this
+    system's own copy and never the file. The whole file is read once in passing, to compare its digest.
+
     Raises:
         WeightsError: the file is missing, damaged, altered, of another kind, or does not fit its system.
         ConfigError: there is no such device.
     """
     target = pick_device(device)
-    metadata, stored = _read(Path(path))
-    system = _build(metadata, Path(path))
-    state = _unpack(stored, Path(path))
-    _check_fit(system.state_dict(), state, Path(path))
-    system.load_state_dict(state, strict=True)
+    path = Path(path)
+    metadata = read_metadata(path)
+    _verify(path, metadata)
+    system = _build(metadata, path)
+    state = _unpack(_mapped(path, metadata), path)
+    _check_fit(system.state_dict(), state, path)
+    system.load_state_dict(state, strict=True, assign=True)
     return system.to(target).eval()
 
 
@@ -128,16 +148,48 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     return metadata
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    metadata = read_metadata(path)
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"}
+_DTYPES |= {"I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
+"""safetensors' names of number formats, and torch's."""
+
+
+def _verify(path: Path, metadata: Mapping[str, str]) -> None:
+    """Compare the digest of what the file holds with the one it names, reading it in blocks: no memory is taken."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            start = 8 + int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(start - 8))
+            header.pop("__metadata__", None)
+            digest = _head(metadata)
+            block = memoryview(bytearray(1 << 20))
+            for name, entry in sorted(header.items()):
+                dtype = f"torch.{_DTYPES.get(entry['dtype'], entry['dtype'])}"
+                digest.update(f"{name}\0{dtype}\0{tuple(entry['shape'])}\0".encode())
+                begin, end = entry["data_offsets"]
+                file.seek(start + begin)
+                while begin < end:
+                    read = file.readinto(block[: min(len(block), end - begin)])
+                    if not read:
+                        raise WeightsError(f"{path} is damaged: it ends too early")
+                    digest.update(block[:read])
+                    begin += read
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path} is damaged: {_one_line(error)}") from error
+    if digest.hexdigest() != metadata["digest"]:
+        raise WeightsError(f"{path} is damaged or was altered: its contents do not match its digest")
+
+
+def _mapped(path: Path, metadata: Mapping[str, str]) -> dict[str, Tensor]:
+    """Every tensor of the file, mapped: none of their pages is read, and a write makes a copy of the page."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (OSError, SafetensorError) as error:
+        twins = json.loads(metadata.get("twins", "{}"))
+        with safe_open(path, framework="pt") as file:  # mapped once more: writing to one must not change its twin
+            tensors.update({name: file.get_tensor(twin) for name, twin in twins.items()})
+    except (OSError, ValueError, AttributeError, SafetensorError) as error:
         raise WeightsError(f"{path} is damaged: {_one_line(error)}") from error
-    if _digest(metadata, tensors) != metadata["digest"]:
-        raise WeightsError(f"{path} is damaged or was altered: its contents do not match its digest")
-    return metadata, tensors
+    return tensors
 
 
 def _build(metadata: Mapping[str, str], path: Path) -> System:
@@ -149,12 +201,29 @@ def _build(metadata: Mapping[str, str], path: Path) -> System:
     try:
         config = from_dict(getattr(module, config_name), json.loads(metadata["config"]))
         assets = json.loads(metadata["assets"])
-        with _NoRandomInit():
+        with _NoRandomInit(), _no_parameters():
             system = getattr(module, class_name)(config, assets=assets)
     except (ConfigError, ValueError) as error:
         raise WeightsError(f"{path} does not fit the system '{name}': {_one_line(error)}") from error
     assert isinstance(system, System)
     return system
+
+
+@contextmanager
+def _no_parameters() -> Iterator[None]:
+    """Modules built in here, by this thread, get parameters without memory; their buffers are real."""
+    thread = threading.get_ident()
+
+    def without_memory(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        if parameter is None or parameter.is_meta or threading.get_ident() != thread:
+            return None
+        return nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+
+    handle = register_module_parameter_registration_hook(without_memory)  # type: ignore[arg-type]  # torch's None
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 class _NoRandomInit(TorchFunctionMode):
@@ -203,6 +272,22 @@ def _pack(name: str, tensor: Tensor, stored_as: StoredAs) -> dict[str, Tensor]:
     return {name: tensor.clone().contiguous()}
 
 
+def _twins(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Large tensors that equal an earlier one (a frozen tower's and its copy's): name -> name of the earlier one."""
+    found: dict[str, str] = {}
+    seen: dict[object, list[str]] = {}
+    for name, tensor in tensors.items():
+        if tensor.numel() < _WORTH_SHARING or tensor.dtype != torch.float32:
+            continue
+        alike = seen.setdefault((tensor.shape, tensor.flatten()[:: tensor.numel() // 16].numpy().tobytes()), [])
+        twin = next((other for other in alike if torch.equal(tensor, tensors[other])), None)
+        if twin is None:
+            alike.append(name)
+        else:
+            found[name] = twin
+    return found
+
+
 def _unpack(stored: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     scales = {name + _SCALE for name, tensor in stored.items() if tensor.dtype == torch.int8}
@@ -240,14 +325,21 @@ def _assets(system: System) -> dict[str, str]:
 
 
 def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for key in ("format", "system", "config", "assets"):
-        digest.update(f"{key}\0{metadata[key]}\0".encode())
+    digest = _head(metadata)
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _head(metadata: Mapping[str, str]) -> hashlib._Hash:
+    """The digest's beginning: the texts that it covers (``twins`` only in files that have some)."""
+    digest = hashlib.sha256()
+    for key in ("format", "system", "config", "assets", "twins"):
+        if key in metadata:
+            digest.update(f"{key}\0{metadata[key]}\0".encode())
+    return digest
 
 
 def _one_line(error: BaseException) -> str:
