@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from soundsieve.encoders.clap import CLAP
 from soundsieve.errors import WeightsError
+from soundsieve.nn.int8 import Int8Linear
 from soundsieve.nn.lora import LoRALinear
 from soundsieve.query import Query
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
@@ -99,6 +100,9 @@ def test_what_could_not_be_read_back_is_not_saved(system: CLAPSep, tmp_path: Pat
     assert any(isinstance(layer, LoRALinear) for layer in system.tower.modules())
     system.merge_lora()
     with pytest.raises(WeightsError, match="is not its CLAP's"):
+        save_trained_part(path, system, digest)
+    system.mask_net.into = Int8Linear(torch.ones(64, 64), None)
+    with pytest.raises(WeightsError, match="int8 has let go of its weights"):
         save_trained_part(path, system, digest)
     assert not list(tmp_path.iterdir())
 

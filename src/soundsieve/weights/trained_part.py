@@ -1,8 +1,9 @@
 """The part of a CLAPSep that training changes, in a file of its own; what it was trained on is named by its hash.
 
 Six sevenths of a CLAPSep of base size stay as they are in CLAP. The file holds the rest: the decoder, the mask
-network, and the tower's LoRA factors and the biases beside them, in float32. Its metadata holds ``format``, ``system``, ``config``
-(JSON), ``frozen`` (JSON: ``{"clap": digest}``) and ``digest`` (SHA-256 over all of these and every tensor).
+network, and the tower's LoRA factors and the biases beside them, in float32. Its metadata holds ``format``,
+``system``, ``config`` (JSON), ``frozen`` (JSON: ``{"clap": digest}``) and ``digest`` (SHA-256 over all of these and
+every tensor).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 from soundsieve.encoders.clap import CLAP
 from soundsieve.errors import ConfigError, WeightsError
 from soundsieve.files import replacing
+from soundsieve.nn.int8 import is_quantised
 from soundsieve.nn.lora import LoRALinear
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
 from soundsieve.weights.checkpoint import _NoRandomInit
@@ -62,6 +64,8 @@ def save_trained_part(path: str | Path, system: CLAPSep, clap_digest: str) -> No
         WeightsError: the tower's frozen weights are not those of the CLAP, so the file could not be read back; weights
             are broken; or the file cannot be written.
     """
+    if is_quantised(system):
+        raise WeightsError("a system in precision int8 has let go of its weights: save it before, as float32")
     state, names = system.state_dict(), trained_names(system)
     audio = system.clap.audio.state_dict()
     for name, value in system.tower.state_dict().items():
