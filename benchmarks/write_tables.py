@@ -135,6 +135,47 @@ def loader_table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def free_text_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/free_text.py` measured."""
+    lines = [
+        "| words | phrases | nearest to own label | SDRi, caption | SDRi, phrase | lost, dB (95%) |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for kind, row in result["kinds"].items():
+        low, high = row["lost"]["interval"]
+        lines.append(
+            f"| {kind} | {row['phrases']} | {row['retrieved']:.0%} | {row['sdri_caption']:.1f} | "
+            f"{row['sdri_phrase']:.1f} | {row['lost']['mean']:.1f} ({low:.1f} to {high:.1f}) |"
+        )
+    unknown = result["unknown"]
+    said = unknown["said_missing"]
+    lines += [
+        "",
+        f"Asked for {unknown['phrases']} sounds that no label covers, it answers {unknown['energy_db']:.1f} dB",
+    ]
+    lines[-1] += " relative to the mixture (median)" + (
+        f", and says of {said:.0%} that they are not there." if said else "."
+    )
+    return "\n".join([*lines, f"Made by `{result['command']}`."]) + "\n"
+
+
+def recall_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/choose_recall.py` measured."""
+    lines = [
+        "| recall | temperature | SDRi, captions | new wordings | selectivity, captions | new wordings |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in result["settings"]:
+        scores = f"{row['sdri_text']:.1f} | {row['sdri_paraphrase']:.1f} | {row['selectivity_text']:.2f}"
+        lines.append(
+            f"| {row['recall']:.1f} | {row['temperature']:.2f} | {scores} | {row['selectivity_paraphrase']:.2f} |"
+        )
+    return (
+        "\n".join([*lines, "", f"{result['pairs']} mixtures of validation clips. Made by `{result['command']}`."])
+        + "\n"
+    )
+
+
 def models_table() -> str:
     """The catalogue of models."""
     from soundsieve.weights.catalog import CATALOG
@@ -177,7 +218,7 @@ def render(name: str) -> str:
     result = json.loads(path.read_text("utf-8"))
     if name.startswith("labels-"):
         return labels_table(result)
-    kinds = {"speed": speed_table, "loader": loader_table}
+    kinds = {"speed": speed_table, "loader": loader_table, "free-text": free_text_table, "recall": recall_table}
     return kinds.get(result.get("kind"), quality_table)(result)
 
 
