@@ -70,6 +70,57 @@ def speed_table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def clapsep_speed_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/clapsep_speed.py` measured: the whole, its parts with their floor, and what int8 costs."""
+    rows, plain = result["rows"], result["rows"]["plain"]
+    kinds = {"separate_s": f"{result['seconds']} s separated", "text_s": "text query", "audio_s": "audio query"}
+    lines = ["| | plain | float32 | int8 |", "| --- | ---: | ---: | ---: |"]
+    for key, name in kinds.items():
+        cells = [
+            f"{row[key]:.3f} s" + ("" if row is plain else f" ({plain[key] / row[key]:.1f}x)") for row in rows.values()
+        ]
+        lines.append(f"| {name}, warm | {' | '.join(cells)} |")
+    cells = [f"{row['import_s']:.1f} + {row['load_s']:.1f} s" for row in rows.values()]
+    lines.append(f"| import + load | {' | '.join(cells)} |")
+    cells = [f"{row['first_result_s']:.1f} s" for row in rows.values()]
+    lines.append(f"| first result | {' | '.join(cells)} |")
+    memory = {"load_mib": "loaded", "text_mib": "text queries", "audio_mib": "audio queries too"}
+    for key, name in memory.items():
+        lines.append(f"| peak memory, {name} | {' | '.join(f'{row[key]:.0f} MiB' for row in rows.values())} |")
+    rates, gflop = result["gflop_per_s"], result["gflop"]
+    lines += ["", "| part | plain | float32 | int8 | GFLOP | floor, float32 |", "| --- |" + " ---: |" * 5]
+    for part in plain["parts_s"]:
+        times = " | ".join(f"{1000 * row['parts_s'][part]:.0f} ms" for row in rows.values())
+        work = f"{gflop[part]:.1f} | {1000 * gflop[part] / rates['float32']:.0f} ms" if part in gflop else " | "
+        lines.append(f"| {part} | {times} | {work} |")
+    for key, part in zip(kinds, ("separation", "text query", "audio query"), strict=True):
+        times = " | ".join(f"{1000 * row[key]:.0f} ms" for row in rows.values())
+        lines.append(f"| **{part}** | {times} | {gflop[part]:.1f} | {1000 * gflop[part] / rates['float32']:.0f} ms |")
+    spans = "; ".join(
+        f"{name} {row['separate_s_range'][0]:.3f} to {row['separate_s_range'][1]:.3f} s" for name, row in rows.items()
+    )
+    machine, loss = result["machine"], result["int8_loss"]
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    lines += [
+        "",
+        f"Floor: operations over the highest rate measured for one product: {rates['float32']:.0f} GFLOP/s "
+        f"(torch's own: {rates['torch']:.0f}; int8, rounding included: {rates['int8']:.0f}).",
+        f"{result['threads']} threads of {machine['cpu']} ({machine['cores']} cores, {machine['memory_gib']} GiB), "
+        f"{machine['system']}, {versions}; medians of {result['processes']} fresh processes of each kind, in turns; "
+        f"a separation took {spans}. Weights: {result['file_mb']:.0f} MB, made up.",
+        f"float32 differs from plain by at most {result['largest_difference']:.1e} of the answer's peak.",
+        f"int8 against float32, made-up weights: {loss['made_up_to_float32_db']:.1f} dB SI-SDR.",
+    ]
+    if "lost_db" in loss:
+        lines.append(
+            f"int8 with a trained small model, {loss['questions']} questions about real sounds: SI-SDR falls by "
+            f"{loss['lost_db']:.3f} dB on average (by {loss['mean_change_db']:.3f} dB either way, at most by "
+            f"{loss['largest_change_db']:.2f}), and lies {loss['to_float32_db']:.1f} dB from float32's answer "
+            f"(at least {loss['to_float32_least_db']:.1f})."
+        )
+    return "\n".join(lines) + "\n"
+
+
 def labels_table(result: dict[str, Any], shown: int = 8, at_least: int = 4) -> str:
     """The labels that are separated worst and best by their captions, among those asked for often enough to tell."""
     labels = {name: entry for name, entry in result["by_label"].items() if entry["n"] >= at_least and "text" in entry}
@@ -218,7 +269,13 @@ def render(name: str) -> str:
     result = json.loads(path.read_text("utf-8"))
     if name.startswith("labels-"):
         return labels_table(result)
-    kinds = {"speed": speed_table, "loader": loader_table, "free-text": free_text_table, "recall": recall_table}
+    kinds = {
+        "speed": speed_table,
+        "clapsep_speed": clapsep_speed_table,
+        "loader": loader_table,
+        "free-text": free_text_table,
+        "recall": recall_table,
+    }
     return kinds.get(result.get("kind"), quality_table)(result)
 
 
