@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,10 +10,11 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-import soundfile
 
+from soundsieve.audio import ffmpeg
 from soundsieve.audio.info import AudioInfo, Samples, check_finite, reason
 from soundsieve.audio.sources import Source, on_disk
+from soundsieve.audio.tracks import DAMAGE, Track
 from soundsieve.errors import AudioError
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 1_000_000
@@ -25,8 +25,6 @@ _UNKNOWN_SIZE = 0x7FFF0000  # sizes from here on are what live streams write whe
 _SIZE_SLACK_BYTES = 64
 _MPEG_SLACK_SAMPLES = 2 * 1152  # an MP3 length may be off by the encoder's delay and padding
 _SAMPLES_PER_BYTE = 8192  # the densest there is: FLAC says "65535 times the same value" in ten bytes
-_BLOCK = 1 << 16
-_DAMAGE = (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError)
 
 
 class Reader:
@@ -37,24 +35,35 @@ class Reader:
 
     Args:
         source: a path (``-`` is standard input), the bytes of a file, or a binary stream. Streams are copied to a
-            temporary file, for most containers cannot be read without seeking.
+            temporary file, for most containers cannot be read without seeking; so is what ffmpeg decodes.
 
     Raises:
-        AudioError: the file is missing, a folder, empty, not audio, cut short, or without samples.
+        AudioError: the file is missing, a folder, empty, not audio, cut short, without samples, or needs ffmpeg.
 
     Example:
         >>> with Reader("long.wav") as recording:  # doctest: +SKIP
         ...     loudest = max(float(abs(block).max()) for block in recording.blocks(65536))
     """
 
+    info: AudioInfo
+    """What the header says; ``samples`` is what ``blocks`` will give."""
+
     def __init__(self, source: Source) -> None:
         with ExitStack() as stack:
             path, self._called = stack.enter_context(on_disk(source))
-            self._file = stack.enter_context(_open(path, self._called))
-            self.info: AudioInfo = _checked_info(self._file, self._called, path.stat().st_size)
+            try:
+                self._track = Track(path)
+                kind = None
+            except DAMAGE as error:
+                kind = ffmpeg.container_of(path, self._called.suffix, reason(error))
+                if kind is None:
+                    raise _not_audio(self._called, error) from error
+                path = stack.enter_context(ffmpeg.decoded(path, self._called))
+                self._track = Track(path)
+            stack.callback(self._track.close)
+            self.info = _checked_info(self._track, self._called, path.stat().st_size, kind)
             self._stack = stack.pop_all()
         self._slack = _MPEG_SLACK_SAMPLES if self.info.subtype.startswith("MPEG") else 0
-        self._at = 0
 
     def __enter__(self) -> Self:
         return self
@@ -103,35 +112,29 @@ class Reader:
     def _read(self, start: int, stop: int) -> Samples:
         """What there is from ``start`` to ``stop``, in pieces, so that nothing is allocated for what is not there."""
         pieces: list[Samples] = []
+        at = start
         try:
-            if self._at != start:
-                self._file.seek(start)
-                self._at = start
-            while self._at < stop:
-                piece = self._file.read(min(_BLOCK, stop - self._at), dtype="float32", always_2d=True)
-                if len(piece) == 0:
+            self._track.go_to(start)
+            while at < stop:
+                piece = self._track.take(stop - at)
+                if piece.shape[1] == 0:
                     break
-                pieces.append(piece.T)
-                self._at += len(piece)
-        except _DAMAGE as error:
+                pieces.append(piece)
+                at += piece.shape[1]
+        except DAMAGE as error:
             raise AudioError(f"{self._called} is damaged or cut short: {reason(error)}") from error
-        if self._at < stop and self._at < self.info.samples - self._slack:
-            raise _cut_short(self._called, self.info.seconds, self._at / self.info.sample_rate)
+        if at < stop and at < self.info.samples - self._slack:
+            raise _cut_short(self._called, self.info.seconds, at / self.info.sample_rate)
         if not pieces:
             return np.zeros((self.info.channels, 0), np.float32)
         return np.ascontiguousarray(pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1))
 
 
-def _open(path: Path, called: Path) -> soundfile.SoundFile:
-    try:
-        return soundfile.SoundFile(os.fsencode(path), "r")
-    except _DAMAGE as error:
-        known = "wav, flac, ogg, opus, mp3, aiff, caf and the like"
-        raise AudioError(f"{called} is damaged or not a recording ({known}): {reason(error)}") from error
-
-
-def _checked_info(file: soundfile.SoundFile, called: Path, size_bytes: int) -> AudioInfo:
-    info = AudioInfo(called, file.samplerate, file.channels, file.frames, file.format, file.subtype)
+def _checked_info(track: Track, called: Path, size_bytes: int, kind: str | None) -> AudioInfo:
+    """What the header says, refused where it cannot be true."""
+    file = track.file
+    names = (file.format, file.subtype) if kind is None else (kind, "FFMPEG")
+    info = AudioInfo(called, file.samplerate, file.channels, track.samples, *names)
     if not LOWEST_RATE <= info.sample_rate <= HIGHEST_RATE:
         allowed = f"sound has {LOWEST_RATE} to {HIGHEST_RATE}"
         raise AudioError(f"{called} is damaged: its header claims a sample rate of {info.sample_rate} Hz; {allowed}")
@@ -146,6 +149,11 @@ def _checked_info(file: soundfile.SoundFile, called: Path, size_bytes: int) -> A
         claim = f"its header claims {info.seconds / 3600:.0f} hours, which {size_bytes} bytes cannot hold"
         raise AudioError(f"{called} is damaged: {claim}")
     return info
+
+
+def _not_audio(called: Path, error: BaseException) -> AudioError:
+    known = "wav, flac, ogg, opus, mp3, aiff, caf and the like"
+    return AudioError(f"{called} is damaged or not a recording ({known}): {reason(error)}")
 
 
 def _cut_short(called: Path, promised_s: float, held_s: float) -> AudioError:
