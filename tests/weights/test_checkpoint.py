@@ -1,17 +1,26 @@
 from __future__ import annotations
 
+import json
 import math
 import re
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from identity_system import IdentityConfig, IdentitySystem, PartConfig
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from soundsieve.encoders.clap import CLAPConfig
 from soundsieve.errors import ConfigError, WeightsError
+from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
 from soundsieve.weights import checkpoint
 from soundsieve.weights.checkpoint import load_system, read_metadata, save_system
+
+_WIDER = replace(CLAPConfig.debug().audio, width=64, heads=(2, 4))
+"""An audio tower whose larger layers are worth storing once."""
 
 
 @pytest.fixture
@@ -209,6 +218,123 @@ def test_loading_does_not_move_the_random_state(system: IdentitySystem, tmp_path
     before = torch.get_rng_state()
     load_system(tmp_path / "a")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def _resident_bytes(tensor: torch.Tensor) -> int:
+    """How much of a mapped tensor's memory has been read by this process."""
+    first, last = tensor.data_ptr(), tensor.data_ptr() + tensor.numel() * tensor.element_size()
+    total, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        head = line.split()[0]
+        if "-" in head and ":" not in head:
+            start, stop = (int(end, 16) for end in head.split("-"))
+            inside = start < last and first < stop
+        elif inside and head == "Rss:":
+            total += 1024 * int(line.split()[1])
+    return total
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A system with 8 MB of weights."""
+    save_system(tmp_path / "large.safetensors", IdentitySystem(IdentityConfig(part=PartConfig(rows=200_000))))
+    return tmp_path / "large.safetensors"
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's account of memory")
+def test_weights_are_not_read_before_they_are_used(large: Path) -> None:
+    weight = load_system(large).state_dict()["linear.weight"]
+    size = weight.numel() * weight.element_size()
+    assert _resident_bytes(weight) < size // 4
+    weight.sum()
+    assert _resident_bytes(weight) >= size
+
+
+def test_training_a_loaded_system_leaves_its_file_alone(large: Path) -> None:
+    before = large.read_bytes()
+    first, second = load_system(large), load_system(large)
+    old = second.state_dict()["linear.weight"].clone()
+    first.requires_grad_(True)
+    optimiser = torch.optim.SGD(first.parameters(), lr=0.1)
+    sum(parameter.sum() for parameter in first.parameters()).backward()  # type: ignore[union-attr]
+    optimiser.step()
+    with torch.no_grad():
+        first.get_parameter("linear.bias").fill_(7)
+    torch.testing.assert_close(first.state_dict()["linear.weight"], old - 0.1)
+    assert torch.equal(second.state_dict()["linear.weight"], old)
+    assert large.read_bytes() == before
+    assert torch.equal(load_system(large).state_dict()["linear.weight"], old)
+
+
+def test_a_loaded_system_outlives_its_file(large: Path) -> None:
+    system = load_system(large)
+    weight = system.state_dict()["linear.weight"]
+    expected = load_system(large).state_dict()["linear.weight"].clone()
+    save_system(large, IdentitySystem(IdentityConfig(part=PartConfig(rows=3))))
+    assert torch.equal(weight, expected)
+    large.unlink()
+    assert torch.equal(weight, expected)
+
+
+def test_a_loaded_system_can_go_over_its_own_file(large: Path) -> None:
+    system = load_system(large)
+    expected = {name: tensor.clone() for name, tensor in system.state_dict().items()}
+    save_system(large, system)
+    for name, tensor in load_system(large).state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_what_is_trained_is_as_it_was_built(system: IdentitySystem, tmp_path: Path) -> None:
+    save_system(tmp_path / "a", system)
+    again = load_system(tmp_path / "a")
+    expected = {name: parameter.requires_grad for name, parameter in IdentitySystem(system.config).named_parameters()}
+    assert {name: parameter.requires_grad for name, parameter in again.named_parameters()} == expected
+    assert not any(tensor.is_meta for tensor in (*again.parameters(), *again.buffers()))
+
+
+def test_building_without_memory_is_for_one_thread() -> None:
+    built: list[torch.nn.Linear] = []
+    with checkpoint._no_parameters():
+        other = threading.Thread(target=lambda: built.append(torch.nn.Linear(2, 2)))
+        other.start()
+        other.join()
+        assert torch.nn.Linear(2, 2).weight.is_meta
+    assert not built[0].weight.is_meta
+    assert not torch.nn.Linear(2, 2).weight.is_meta
+
+
+def test_equal_tensors_are_stored_once_and_live_apart(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    clapsep = CLAPSep(CLAPSepConfig(clap=replace(CLAPConfig.debug(), audio=_WIDER), segment_s=1.2, mask_width=16))
+    save_system(tmp_path / "a", clapsep)
+    twins = json.loads(read_metadata(tmp_path / "a")["twins"])
+    assert twins == {name: name.replace("tower.", "clap.audio.") for name in twins}
+    assert twins
+    with safe_open(tmp_path / "a", "pt") as file:
+        assert not twins.keys() & set(file.keys())
+    again = load_system(tmp_path / "a")
+    for name, tensor in clapsep.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+    own, other = next(iter(twins.items()))
+    with torch.no_grad():
+        again.get_parameter(own).zero_()
+    assert torch.equal(again.state_dict()[other], clapsep.state_dict()[other])
+
+
+def test_a_changed_twin_is_noticed(tmp_path: Path) -> None:
+    tensors = {"gain": torch.tensor(1.0)}
+    metadata = {"format": "soundsieve-1", "system": "identity", "config": "{}", "assets": "{}", "twins": "{}"}
+    metadata["digest"] = checkpoint._digest(metadata, tensors)
+    save_file(tensors, tmp_path / "a", {**metadata, "twins": '{"other": "gain"}'})
+    with pytest.raises(WeightsError, match="altered"):
+        load_system(tmp_path / "a")
+
+
+def test_a_twin_of_nothing(system: IdentitySystem, tmp_path: Path) -> None:
+    save_system(tmp_path / "a", system)
+    _rewrite(tmp_path / "a", load_file(tmp_path / "a"), twins='{"linear.weight": "nothing"}')
+    with pytest.raises(WeightsError, match="is damaged"):
+        load_system(tmp_path / "a")
 
 
 def test_an_unknown_device_is_not_replaced(system: IdentitySystem, tmp_path: Path) -> None:
