@@ -18,7 +18,8 @@ GROUND = {"errors", "files", "embedded"}
 SIGNALS = GROUND | {"audio", "dsp", "query"}
 BLOCKS = SIGNALS | {"nn"}
 MODELS = BLOCKS | {"encoders", "systems"}
-LIBRARY = MODELS | {"weights", "segments", "separator"}
+PARTS = {"segments", "presence", "recordings", "streaming", "asking", "results"}  # of the separator
+LIBRARY = MODELS | PARTS | {"weights", "separator"}
 PURE = {"losses", "metrics"}
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
@@ -32,6 +33,11 @@ ARROWS: dict[str, set[str]] = {
     "systems": MODELS,
     "weights": MODELS,
     "segments": MODELS,
+    "presence": MODELS,
+    "recordings": SIGNALS,
+    "asking": SIGNALS | {"recordings"},
+    "streaming": MODELS | {"segments", "presence"},
+    "results": SIGNALS | {"presence"},
     "separator": LIBRARY,
     "soundsieve": LIBRARY,  # __init__.py: the public names
     "losses": {"errors", "dsp"},

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from soundsieve.errors import ConfigError, WeightsError
 from soundsieve.query import Condition
-from soundsieve.segments import Plan, Segment, cross_fade, plan_for, separate, separate_segments
+from soundsieve.segments import Plan, Segment, cross_fade, cut, plan_for, separate, separate_segments
 from soundsieve.systems.base import Estimate
 
 CONDITION = Condition(torch.ones(1, 4), torch.zeros(1, 4))
@@ -85,10 +85,11 @@ class _Grows(IdentitySystem):
 def test_neighbours_are_cross_faded() -> None:
     system = _Grows(IdentityConfig(sample_rate=100, segment_s=1.0))
     target = separate(system, torch.zeros(1, 175), CONDITION, overlap=0.25, batch=1).target[0]
-    assert (target[:75] == 1).all()
-    assert (target[100:] == 2).all()
-    expected = 1 + torch.arange(1, 26) / 26  # 25 steps of 1/26 between the two
-    assert torch.allclose(target[75:100], expected, atol=1e-6)
+    # Of the 25 samples that both know, the first 10 are the first segment's and the last 10 the second's alone.
+    assert (target[:85] == 1).all()
+    assert (target[90:] == 2).all()
+    expected = 1 + torch.arange(1, 6) / 6  # 5 steps of 1/6 between the two
+    assert torch.allclose(target[85:90], expected, atol=1e-6)
 
 
 def test_presence_is_the_largest_of_the_segments() -> None:
@@ -109,24 +110,51 @@ def test_short_recordings_are_padded_for_a_system_that_needs_it(identity: Identi
 
 def test_stretches_are_handed_out_before_the_end_is_read(identity: IdentitySystem) -> None:
     mixture = torch.randn(1, 200000, generator=torch.Generator().manual_seed(0))
-    plan = plan_for(identity, 200000)
+    plan = plan_for(identity, None)
     read_up_to = 0
 
-    def read(segment: Segment) -> Tensor:
+    def blocks() -> Iterator[Tensor]:
         nonlocal read_up_to
-        read_up_to = segment.stop
-        return mixture[:, segment.start : segment.stop]
+        for start in range(0, 200000, 777):
+            read_up_to = min(start + 777, 200000)
+            yield mixture[:, start:read_up_to]
 
     def answers() -> Iterator[tuple[Segment, Tensor]]:
-        for segment, estimate in separate_segments(identity, read, plan, CONDITION, batch=1):
+        for segment, _, (estimate,) in separate_segments(identity, cut(blocks(), plan), [CONDITION], batch=1):
             yield segment, estimate.target
 
     done = 0
     for stretch in cross_fade(answers(), plan):
         assert torch.allclose(stretch, mixture[:, done : done + stretch.shape[1]], atol=1e-6)
         done += stretch.shape[1]
-        assert read_up_to <= done + 2 * plan.segment
+        assert read_up_to <= done + 2 * plan.segment + 777
     assert done == 200000
+
+
+@pytest.mark.parametrize("length", [1, 99, 100, 101, 175, 176, 177, 250, 1000, 1001])
+@pytest.mark.parametrize("overlap", [0, 25, 75, 99])
+@pytest.mark.parametrize("block", [1, 60, 1000])
+def test_what_comes_in_blocks_is_cut_as_what_is_planned(length: int, overlap: int, block: int) -> None:
+    whole = torch.arange(length)[None]
+    planned = list(Plan(length, 100, overlap))
+    blocks = (whole[:, start : start + block] for start in range(0, length, block))
+    found = list(cut(blocks, Plan(None, 100, overlap)))
+    assert [segment for segment, _ in found] == planned
+    assert [segment.last for segment, _ in found] == [segment.last for segment in planned]
+    assert all(torch.equal(piece, whole[:, segment.start : segment.stop]) for segment, piece in found)
+
+
+def test_nothing_is_cut_from_nothing() -> None:
+    assert list(cut([], Plan(None, 100, 25))) == []
+    with pytest.raises(ConfigError, match="unknown length"):
+        list(Plan(None, 100, 25))
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 2, 25, 50, 80, 99])
+def test_no_sample_is_without_weight(overlap: int) -> None:
+    ones = ((segment, torch.ones(1, 100)) for segment in Plan(1234, 100, overlap))
+    whole = torch.cat(list(cross_fade(ones, Plan(None, 100, overlap))), 1)
+    assert torch.allclose(whole, torch.ones(1, 1234), atol=1e-6)
 
 
 def test_progress_runs_to_one(identity: IdentitySystem) -> None:

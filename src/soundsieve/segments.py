@@ -5,14 +5,18 @@ cross-faded: with weights w_k(t) that rise and fall over the overlap,
 
     out(t) = sum_k w_k(t) y_k(t) / sum_k w_k(t),
 
-so a system that returns its input gives back the recording, whatever the weights. `cross_fade` hands out each stretch
-as soon as no later segment can change it: memory holds one segment, not the recording.
+so a system that returns its input gives back the recording, whatever the weights. They rise and fall in the middle of
+the overlap alone: near its ends a segment knows one side of what it hears, so there its neighbour, which knows both,
+answers alone.
+
+Everything here takes and hands out what it can at once: `cut` needs no more of the recording than a segment and what is
+new since the last one, and not its length; `cross_fade` gives each stretch as soon as no later segment can change it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
@@ -22,45 +26,59 @@ from soundsieve.errors import ConfigError, WeightsError
 from soundsieve.query import Condition
 from soundsieve.systems.base import Estimate, System
 
+_ALONE = 0.4
+"""Share of an overlap, at each of its ends, that is left to the segment in whose middle part it lies."""
+
 
 @dataclass(frozen=True)
 class Segment:
-    """Samples ``start`` to ``stop`` (exclusive) of a recording."""
+    """Samples ``start`` to ``stop`` (exclusive) of a recording; ``last`` where the recording ends with it."""
 
     start: int
     stop: int
+    last: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a recording of ``length`` samples is cut.
+    """How a recording of ``length`` samples is cut; None for a length that only its end will tell.
 
     Segments start every ``segment - overlap`` samples; the last one is moved back to end with the recording, so all are
     equally long. A recording no longer than ``segment`` is one segment.
     """
 
-    length: int
+    length: int | None
     segment: int
     overlap: int
 
     def __post_init__(self) -> None:
-        if self.length < 1 or self.segment < 1 or not 0 <= self.overlap < self.segment:
+        if (self.length is not None and self.length < 1) or self.segment < 1 or not 0 <= self.overlap < self.segment:
             raise ConfigError(f"cannot cut {self.length} samples to {self.segment} with an overlap of {self.overlap}")
 
+    @property
+    def step(self) -> int:
+        """Samples from the start of a segment to that of the next."""
+        return self.segment - self.overlap
+
     def __len__(self) -> int:
-        return (
-            1 if self.length <= self.segment else 1 + -(-(self.length - self.segment) // (self.segment - self.overlap))
-        )
+        length = self._known()
+        return 1 if length <= self.segment else 1 + -(-(length - self.segment) // self.step)
 
     def __iter__(self) -> Iterator[Segment]:
-        size = min(self.segment, self.length)
-        for index in range(len(self)):
-            start = min(index * (self.segment - self.overlap), self.length - size)
-            yield Segment(start, start + size)
+        length, count = self._known(), len(self)
+        size = min(self.segment, length)
+        for index in range(count):
+            start = min(index * self.step, length - size)
+            yield Segment(start, start + size, last=index == count - 1)
+
+    def _known(self) -> int:
+        if self.length is None:
+            raise ConfigError("the segments of a recording of unknown length cannot be listed")
+        return self.length
 
 
-def plan_for(system: System, length: int, *, segment_s: float | None = None, overlap: float = 0.25) -> Plan:
-    """The plan for a recording of ``length`` samples at the system's rate.
+def plan_for(system: System, length: int | None, *, segment_s: float | None = None, overlap: float = 0.25) -> Plan:
+    """The plan for a recording of ``length`` samples at the system's rate, or of a length not known.
 
     Args:
         segment_s: seconds per segment; by default what the system was trained on.
@@ -78,52 +96,120 @@ def plan_for(system: System, length: int, *, segment_s: float | None = None, ove
     return Plan(length, segment, min(int(segment * overlap), segment - 1))
 
 
+def cut(blocks: Iterable[Tensor], plan: Plan) -> Iterator[tuple[Segment, Tensor]]:
+    """Cut a recording that comes in consecutive blocks ``(C, n)`` to the plan's segments ``(C, stop - start)``.
+
+    The plan's length is not used: the recording is as long as the blocks say. A segment is handed out with the first
+    sample after it, which tells that it is not the last, so at most one segment, one step and one block are held.
+    """
+    held: list[Tensor] = []
+    start, end, due = 0, 0, 0  # of what is held; where the next segment starts if it is not the last
+    for block in blocks:
+        if not block.shape[1]:
+            continue
+        held.append(block)
+        end += block.shape[1]
+        if end <= due + plan.segment:
+            continue
+        joined = torch.cat(held, 1)
+        while end > due + plan.segment:
+            yield Segment(due, due + plan.segment), joined[:, due - start : due - start + plan.segment]
+            joined, start = joined[:, due - start :], due  # the last segment may start as early as here
+            due += plan.step
+        held = [joined.clone()]  # of its own memory: a view would keep all that it came from
+    if held:
+        first = max(0, end - plan.segment)
+        yield Segment(first, end, last=True), torch.cat(held, 1)[:, first - start :]
+
+
 def separate_segments(
-    system: System, read: Callable[[Segment], Tensor], plan: Plan, condition: Condition, *, batch: int = 4
-) -> Iterator[tuple[Segment, Estimate]]:
-    """Separate segment by segment, reading each when its turn comes.
+    system: System,
+    pieces: Iterable[tuple[Segment, Tensor]],
+    conditions: Sequence[Condition],
+    *,
+    batch: int = 4,
+    shared: bool = False,
+) -> Iterator[tuple[Segment, Tensor, list[Estimate]]]:
+    """Answer conditions about one segment after the other, reading each when its turn comes.
 
     Segments shorter than the system's ``min_samples`` (1 where it names none) are padded with zeros at the end, and
     the answer is cut back.
 
     Args:
-        read: gives a segment's mixtures, shape ``(B, stop - start)``: several recordings, or channels, side by side.
-        condition: of one; on the system's device.
-        batch: how many mixtures go through the system at once.
+        pieces: segments with their mixtures, shape ``(C, stop - start)``.
+        conditions: each of one; on the system's device.
+        batch: how many mixtures go through the system at once; with ``shared``, how many segments.
+        shared: decide once for all channels of a segment, where the system can (``System.shares_channels``).
 
     Yields:
-        Each segment with its estimate: target ``(B, stop - start)`` and presence ``(B,)``, on the CPU.
+        Each segment with its mixture and an estimate for each condition, on the CPU: target ``(C, stop - start)``;
+        presence and gain ``(C,)``, or ``(1,)`` where the decision was shared.
 
     Raises:
+        ConfigError: the batch is less than one.
         WeightsError: the system's answer is not finite or has another shape than what was asked.
     """
-    segments = iter(plan)
-    device = condition.positive.device
-    while group := list(islice(segments, 1)):
-        mixtures = [read(group[0])]
-        for segment in islice(segments, max(1, batch // max(1, len(mixtures[0]))) - 1):
-            group.append(segment)
-            mixtures.append(read(segment))
-        rows = torch.cat(mixtures)
-        answers = [_estimate(system, part.to(device), condition) for part in torch.split(rows, max(1, batch))]
-        target = torch.split(torch.cat([answer.target for answer in answers]), len(mixtures[0]))
-        presences = [answer.presence for answer in answers if answer.presence is not None]
-        presence = torch.split(torch.cat(presences), len(mixtures[0])) if presences else [None] * len(group)
-        for segment, t, p in zip(group, target, presence, strict=True):
-            yield segment, Estimate(t, p)
+    if batch < 1:
+        raise ConfigError(f"batch is {batch}: at least one segment goes through at a time")
+    queue = iter(pieces)
+    while group := list(islice(queue, 1)):
+        together = shared and system.shares_channels and len(group[0][1]) > 1
+        rows = 1 if together else len(group[0][1])
+        group += islice(queue, max(1, batch // rows) - 1)
+        stacked = torch.stack([mixture for _, mixture in group])
+        mixtures = stacked if together else stacked.flatten(0, 1)
+        parts = [_estimate(system, part, conditions) for part in torch.split(mixtures, batch)]
+        answers = [_joined([part[q] for part in parts]) for q in range(len(conditions))]
+        for index, (segment, mixture) in enumerate(group):
+            at = slice(index * rows, (index + 1) * rows)
+            yield (
+                segment,
+                mixture,
+                [
+                    Estimate(
+                        answer.target[index] if together else answer.target[at],
+                        None if answer.presence is None else answer.presence[at],
+                        None if answer.gain is None else answer.gain[at],
+                    )
+                    for answer in answers
+                ],
+            )
 
 
-def _estimate(system: System, mixture: Tensor, condition: Condition) -> Estimate:
-    samples = mixture.shape[1]
-    padded = torch.nn.functional.pad(mixture, (0, max(0, int(getattr(system, "min_samples", 1)) - samples)))
+def _estimate(system: System, mixture: Tensor, conditions: Sequence[Condition]) -> list[Estimate]:
+    """Answers about mixtures ``(B, T)``, or recordings ``(B, C, T)``, of any length; on the CPU."""
+    samples, device = mixture.shape[-1], conditions[0].positive.device
+    padded = torch.nn.functional.pad(mixture, (0, max(0, int(getattr(system, "min_samples", 1)) - samples))).to(device)
+    asked = [condition.expand(len(padded)) for condition in conditions]
     with torch.inference_mode():
-        answer = system.estimate(padded, condition.expand(len(padded)))
-    if answer.target.shape != padded.shape:
-        raise WeightsError(f"{system.name} answered {tuple(answer.target.shape)} to {tuple(padded.shape)}")
-    if not torch.isfinite(answer.target).all():
-        raise WeightsError(f"{system.name} answered with values that are not finite: its weights do not fit this sound")
-    presence = answer.presence
-    return Estimate(answer.target[:, :samples].float().cpu(), None if presence is None else presence.float().cpu())
+        answers = (system.estimate_many if padded.ndim == 2 else system.estimate_channels)(padded, asked)
+    for answer in answers:
+        if answer.target.shape != padded.shape:
+            raise WeightsError(f"{system.name} answered {tuple(answer.target.shape)} to {tuple(padded.shape)}")
+        if not torch.isfinite(answer.target).all():
+            raise WeightsError(
+                f"{system.name} answered with values that are not finite: its weights do not fit this sound"
+            )
+    return [
+        Estimate(
+            answer.target[..., :samples].float().cpu(),
+            None if answer.presence is None else answer.presence.float().cpu(),
+            None if answer.gain is None else answer.gain.float().cpu(),
+        )
+        for answer in answers
+    ]
+
+
+def _joined(parts: Sequence[Estimate]) -> Estimate:
+    if len(parts) == 1:
+        return parts[0]
+    presences = [part.presence for part in parts if part.presence is not None]
+    gains = [part.gain for part in parts if part.gain is not None]
+    return Estimate(
+        torch.cat([part.target for part in parts]),
+        torch.cat(presences) if presences else None,
+        torch.cat(gains) if gains else None,
+    )
 
 
 def cross_fade(pieces: Iterable[tuple[Segment, Tensor]], plan: Plan) -> Iterator[Tensor]:
@@ -133,7 +219,7 @@ def cross_fade(pieces: Iterable[tuple[Segment, Tensor]], plan: Plan) -> Iterator
         pieces: every segment of the plan in order, with its answer, shape ``(B, stop - start)``.
 
     Yields:
-        Consecutive stretches ``(B, n)`` that add up to ``plan.length`` samples, each as soon as it is final.
+        Consecutive stretches ``(B, n)`` that add up to the whole recording, each as soon as it is final.
     """
     done = 0
     total: Tensor | None = None
@@ -156,17 +242,22 @@ def cross_fade(pieces: Iterable[tuple[Segment, Tensor]], plan: Plan) -> Iterator
 
 
 def _fade(segment: Segment, plan: Plan) -> Tensor:
-    """Weights of a segment: up over the overlap, one, down over the overlap; no fade at the recording's own ends.
+    """Weights of a segment: nothing, up, one, down, nothing; no fade at the recording's own ends.
 
-    The ramp is i / (n + 1), i = 1..n, so that ramps of neighbours add up to one and no weight is zero.
+    Of an overlap of n samples the outer m = 0.4 n at each end have weight zero. The ramp between is
+    i / (n - 2 m + 1), i = 1 .. n - 2 m, so that ramps of neighbours add up to one. Wherever one segment has no weight
+    another has some: what has weight is 1 - 0.8 overlap long, segments start every 1 - overlap.
     """
     size = segment.stop - segment.start
     weight = torch.ones(size)
     n = min(plan.overlap, size)
-    ramp = torch.arange(1, n + 1) / (n + 1)
+    alone = int(_ALONE * n)
+    ramp = torch.zeros(n)
+    ramp[alone : n - alone] = torch.arange(1, n - 2 * alone + 1) / (n - 2 * alone + 1)
+    ramp[n - alone :] = 1
     if segment.start > 0:
         weight[:n] = ramp
-    if segment.stop < plan.length:
+    if not segment.last:
         weight[size - n :] = torch.minimum(weight[size - n :], ramp.flip(0))
     return weight
 
@@ -181,7 +272,7 @@ def separate(
     batch: int = 4,
     progress: Callable[[float], None] | None = None,
 ) -> Estimate:
-    """Separate mixtures of any length that are in memory.
+    """Separate mixtures of any length that are in memory, each row on its own.
 
     The presence of a sound in a recording is the largest of its segments' presences: it is there if it is there once.
 
@@ -197,18 +288,16 @@ def separate(
         Target ``(B, T)`` and presence ``(B,)``, on the CPU.
     """
     plan = plan_for(system, mixture.shape[1], segment_s=segment_s, overlap=overlap)
-    if batch < 1:
-        raise ConfigError(f"batch is {batch}: at least one segment goes through at a time")
     presences: list[Tensor] = []
 
     def answers() -> Iterator[tuple[Segment, Tensor]]:
-        found = separate_segments(system, lambda s: mixture[:, s.start : s.stop], plan, condition, batch=batch)
-        for index, (segment, estimate) in enumerate(found):
-            if estimate.presence is not None:
-                presences.append(estimate.presence)
+        pieces = cut([mixture], plan)
+        for index, (segment, _, (answer,)) in enumerate(separate_segments(system, pieces, [condition], batch=batch)):
+            if answer.presence is not None:
+                presences.append(answer.presence)
             if progress is not None:
                 progress((index + 1) / len(plan))
-            yield segment, estimate.target
+            yield segment, answer.target
 
     target = torch.cat(list(cross_fade(answers(), plan)), dim=1)
     return Estimate(target, torch.stack(presences).amax(0) if presences else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,12 +20,16 @@ class Estimate:
     """What a system answers for a batch of mixtures.
 
     Attributes:
-        target: the queried sound, shape ``(B, T)``.
+        target: the queried sound, shape ``(B, T)``; ``(B, C, T)`` from `System.estimate_channels`.
         presence: probability that it is there at all, shape ``(B,)``; None where a system has no such output.
+        gain: what the target has been turned down by for doubting its presence, shape ``(B,)``, above 0; None for a
+            system that never does. One, or its least, wherever the presence is sure: from the threshold up, or up to
+            half of it.
     """
 
     target: Tensor
     presence: Tensor | None = None
+    gain: Tensor | None = None
 
 
 class System(nn.Module, ABC):
@@ -36,10 +41,13 @@ class System(nn.Module, ABC):
         queries: the kinds of query understood: some of ``text``, ``audio``, ``exclude``.
         config: the frozen dataclass it was built from.
         min_samples: the shortest mixture it takes.
+        shares_channels: whether `estimate_channels` decides once for all channels, so that what is left of each is
+            the same share of it and the stereo image stays; without it every channel is separated on its own.
     """
 
     name: ClassVar[str]
     queries: ClassVar[frozenset[str]]
+    shares_channels: ClassVar[bool] = False
     config: Any
     sample_rate: int
     segment_s: float
@@ -65,6 +73,21 @@ class System(nn.Module, ABC):
     def estimate(self, mixture: Tensor, condition: Condition) -> Estimate:
         """As `forward`, with the presence where the system can tell it."""
         return Estimate(self(mixture, condition))
+
+    def estimate_many(self, mixture: Tensor, conditions: Sequence[Condition]) -> list[Estimate]:
+        """Several conditions about the same mixtures ``(B, T)``; a system that can do it for less overrides this."""
+        return [self.estimate(mixture, condition) for condition in conditions]
+
+    def estimate_channels(self, mixture: Tensor, conditions: Sequence[Condition]) -> list[Estimate]:
+        """As `estimate_many` for recordings ``(B, C, T)``: targets ``(B, C, T)``, one presence for each recording.
+
+        For systems of which ``shares_channels`` is true; nobody asks the others.
+        """
+        raise NotImplementedError(f"{self.name} separates every channel on its own")
+
+    def agreement(self, target: Tensor, condition: Condition) -> Tensor | None:
+        """How well targets ``(B, T)`` sound like what was wanted: cosines, shape ``(B,)``; None for "cannot tell"."""
+        return None
 
     def check_query(self, query: Query) -> None:
         """Raise a QueryError that names what this system takes, if the query asks for anything else."""

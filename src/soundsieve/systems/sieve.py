@@ -339,6 +339,7 @@ class Sieve(System):
 
     name: ClassVar[str] = "sieve"
     queries: ClassVar[frozenset[str]] = frozenset({"text", "audio", "exclude"})
+    shares_channels: ClassVar[bool] = True
 
     def __init__(self, config: SieveConfig, assets: Mapping[str, str] | None = None) -> None:
         super().__init__()
@@ -418,20 +419,35 @@ class Sieve(System):
 
     def estimate_many(self, mixture: Tensor, conditions: Sequence[Condition]) -> list[Estimate]:
         """Several queries about the same mixtures ``(B, T)``; the mixtures are analysed once."""
-        spec, energies = self.spectrum(mixture)
-        asked = [condition.expand(len(mixture)) for condition in conditions]
+        return [
+            Estimate(answer.target[:, 0], answer.presence, answer.gain)
+            for answer in self.estimate_channels(mixture[:, None], conditions)
+        ]
+
+    def estimate_channels(self, mixture: Tensor, conditions: Sequence[Condition]) -> list[Estimate]:
+        """Several queries about recordings ``(B, C, T)``, by one mask on all channels: that of their mean power.
+
+        Powers, not waveforms, are averaged, so nothing cancels: what is in opposite phase is heard as well.
+        """
+        batch, channels, samples = mixture.shape
+        spec, energies = self.spectrum(mixture.flatten(0, 1))
+        spec = spec.view(batch, channels, *spec.shape[1:])
+        energies = energies.view(batch, channels, *energies.shape[1:]).mean(1)
+        asked = [condition.expand(batch) for condition in conditions]
         positive = torch.stack([condition.positive for condition in asked], 1)
         negative = torch.stack([condition.negative for condition in asked], 1)
         logits, presence_logits = self.reader(self.analysis(energies), positive, negative)
         presence = torch.sigmoid(presence_logits)
         # Where nothing is wanted ("everything but x") there is nothing that could be missing.
         presence = torch.where(positive.abs().amax(2) > 0, presence, torch.ones_like(presence))
-        masks = torch.sigmoid(logits)[..., : spec.shape[2]] * self._gate(presence)[..., None, None]
-        size = {"n_fft": self.config.n_fft, "hop_length": self.config.hop_length, "length": mixture.shape[1]}
-        return [
-            Estimate(istft(spec * torch.einsum("bkn,fk->bfn", masks[:, q], self.bands), **size), presence[:, q])
-            for q in range(len(asked))
-        ]
+        gain = self._gate(presence)
+        masks = torch.sigmoid(logits)[..., : spec.shape[3]] * gain[..., None, None]
+        size = {"n_fft": self.config.n_fft, "hop_length": self.config.hop_length, "length": samples}
+        answers = []
+        for q in range(len(asked)):
+            bins = torch.einsum("bkn,fk->bfn", masks[:, q], self.bands)
+            answers.append(Estimate(istft(spec * bins[:, None], **size), presence[:, q], gain[:, q]))
+        return answers
 
     def _gate(self, presence: Tensor) -> Tensor:
         """Gain of the answer: 1 from the threshold up, ``gate_db`` down below half of it, linear in dB between."""

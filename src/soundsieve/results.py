@@ -1,0 +1,100 @@
+"""What a Separator answers with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from soundsieve import audio
+from soundsieve.audio import ClipMode, Samples, Written
+from soundsieve.errors import ConfigError
+from soundsieve.presence import Span
+from soundsieve.query import Query
+
+
+@dataclass(frozen=True, eq=False)
+class Separation:
+    """The answer to one query about one recording.
+
+    Attributes:
+        target: what was asked for, float32, in the recording's own shape, ``(C, T)`` or ``(T,)``.
+        residual: everything else, ``mixture - target``, so that the two add up to the mixture: exactly for recordings
+            of up to 24 bits (any of their PCM files) as long as neither passes 2, to float32 rounding otherwise.
+        sample_rate: the recording's, in Hz.
+        presence: probability that the sound is there at all: the greatest of all segments.
+        query: what was asked.
+        spans: where it was found; empty where the presence stays below the system's threshold.
+    """
+
+    target: Samples
+    residual: Samples
+    sample_rate: int
+    presence: float | None
+    query: Query
+    spans: tuple[Span, ...] = ()
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        part: Literal["target", "residual"] = "target",
+        subtype: str | None = None,
+        clip_mode: ClipMode = "none",
+    ) -> Written:
+        """Write the target, or the residual, as the kind of file that the suffix names; see `audio.encode`.
+
+        Returns:
+            The path, and a note where the file could not hold the samples exactly as they are.
+
+        Raises:
+            AudioError: the file cannot be written.
+        """
+        if part not in ("target", "residual"):
+            raise ConfigError(f"part is '{part}': choose target or residual")
+        samples = self.target if part == "target" else self.residual
+        return audio.encode(path, samples, self.sample_rate, subtype=subtype, clip_mode=clip_mode)
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A recording divided among several queries: the targets and the rest add up to it, as in `Separation`.
+
+    Attributes:
+        targets: one for each query, in order, in the recording's own shape.
+        rest: what no query asked for.
+        sample_rate: Hz.
+        presences: for each query, the greatest presence of all segments.
+        spans: for each query, where it was found.
+        queries: what was asked.
+    """
+
+    targets: tuple[Samples, ...]
+    rest: Samples
+    sample_rate: int
+    presences: tuple[float, ...]
+    spans: tuple[tuple[Span, ...], ...]
+    queries: tuple[Query, ...]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What `Separator.extract_file` did.
+
+    Attributes:
+        target: the file that was written; None if none was asked for.
+        residual: likewise.
+        samples: of every channel of the recording.
+        sample_rate: Hz.
+        presence: the greatest of all segments.
+        query: what was asked.
+        spans: where the sound was found.
+    """
+
+    target: Written | None
+    residual: Written | None
+    samples: int
+    sample_rate: int
+    presence: float
+    query: Query
+    spans: tuple[Span, ...]
