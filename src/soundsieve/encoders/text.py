@@ -20,13 +20,12 @@ from torch import Tensor, nn
 from soundsieve.encoders.tokens import JSONTokenizer
 from soundsieve.errors import ConfigError, QueryError, WeightsError
 from soundsieve.files import replacing
+from soundsieve.nn.roberta import RoBERTa
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 """The first entries of every vocabulary, in this order: padding is token 0."""
 
 FORMAT = "soundsieve-text-1"
-
-_EPS = 1e-5
 
 
 @dataclass(frozen=True)
@@ -74,85 +73,24 @@ class SentenceEncoderConfig:
         return cls(vocab_size=vocab_size, hidden=240, layers=3, heads=4, intermediate=960)
 
 
-class Attention(nn.Module):
-    """Self-attention over tokens, its residual and norm; padding is not attended to."""
+class TextTower(RoBERTa):
+    """A `RoBERTa` without pooler, of a `SentenceEncoder`'s sizes; padding is token 0 and at place 0."""
 
     def __init__(self, config: SentenceEncoderConfig) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.self = nn.ModuleDict({name: nn.Linear(config.hidden, config.hidden) for name in ("query", "key", "value")})
-        self.output = _dense_and_norm(config.hidden, config.hidden)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Tokens ``(B, L, hidden)`` and a mask ``(B, 1, 1, L)`` of those to attend to."""
-        query, key, value = (
-            self.self[name](x).unflatten(2, (self.heads, -1)).transpose(1, 2) for name in ("query", "key", "value")
+        super().__init__(
+            vocab_size=config.vocab_size,
+            width=config.hidden,
+            layers=config.layers,
+            heads=config.heads,
+            mlp_width=config.intermediate,
+            positions=config.max_tokens + 1,
+            pad_id=0,
         )
-        attended = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        y = self.output["dense"](attended.transpose(1, 2).flatten(2))
-        return self.output["LayerNorm"](x + y)  # type: ignore[no-any-return]
-
-
-class Layer(nn.Module):
-    """Attention and feed-forward, each followed by its norm."""
-
-    def __init__(self, config: SentenceEncoderConfig) -> None:
-        super().__init__()
-        self.attention = Attention(config)
-        self.intermediate = nn.ModuleDict({"dense": nn.Linear(config.hidden, config.intermediate)})
-        self.output = _dense_and_norm(config.intermediate, config.hidden)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """As `Attention.forward`."""
-        x = self.attention(x, mask)
-        y = self.output["dense"](nn.functional.gelu(self.intermediate["dense"](x)))
-        return self.output["LayerNorm"](x + y)  # type: ignore[no-any-return]
-
-
-class TextTower(nn.Module):
-    """The layers of RoBERTa: same function and same tensor names as ``transformers.RobertaModel`` without pooler.
-
-    Written out here because importing transformers takes longer than everything else that a first answer waits for.
-    """
-
-    def __init__(self, config: SentenceEncoderConfig) -> None:
-        super().__init__()
-        self.embeddings = nn.ModuleDict(
-            {
-                "word_embeddings": nn.Embedding(config.vocab_size, config.hidden),
-                "position_embeddings": nn.Embedding(config.max_tokens + 1, config.hidden),
-                "token_type_embeddings": nn.Embedding(1, config.hidden),
-                "LayerNorm": nn.LayerNorm(config.hidden, eps=_EPS),
-            }
-        )
-        self.encoder = nn.ModuleDict({"layer": nn.Sequential(*(Layer(config) for _ in range(config.layers)))})
-        for module in self.modules():  # RoBERTa's initial values
-            if isinstance(module, (nn.Linear, nn.Embedding)):
-                nn.init.normal_(module.weight, std=0.02)
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
 
     @property
     def words(self) -> nn.Embedding:
         """The token vectors."""
-        table = self.embeddings["word_embeddings"]
-        assert isinstance(table, nn.Embedding)
-        return table
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Tokens and mask, both ``(B, L)``, to their states ``(B, L, hidden)``."""
-        real = (input_ids != 0).long()
-        positions = real.cumsum(1) * real  # counted from 1; padding is at 0
-        x: Tensor = self.words(input_ids) + self.embeddings["position_embeddings"](positions)
-        x = self.embeddings["LayerNorm"](x + self.embeddings["token_type_embeddings"](torch.zeros_like(input_ids)))
-        mask = attention_mask[:, None, None].bool()
-        for layer in self.encoder["layer"].children():
-            x = layer(x, mask)
-        return x
-
-
-def _dense_and_norm(inputs: int, outputs: int) -> nn.ModuleDict:
-    return nn.ModuleDict({"dense": nn.Linear(inputs, outputs), "LayerNorm": nn.LayerNorm(outputs, eps=_EPS)})
+        return self.embeddings.word_embeddings
 
 
 class SentenceEncoder(nn.Module):
