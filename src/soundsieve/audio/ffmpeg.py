@@ -53,7 +53,7 @@ _CUT = re.compile(r"partial file|truncat|invalid data|error while decoding|corru
 _UNKNOWN_ENCODING = re.compile(r"unsupported|unimplemented|not supported", re.IGNORECASE)
 _STALL_S = 60.0
 _TICK_S = 0.02
-_WORDS_BYTES = 4096
+_WORDS_BYTES = 1 << 16
 _AU_HEADER_BYTES = 24
 
 
@@ -104,9 +104,9 @@ def decoded(path: Path, called: Path) -> Iterator[Path]:
         finally:
             process.kill()
             process.wait()
-        said = _last_line(words, path)
+        said = _complaint(words, path)
         if process.returncode != 0:
-            why = said or f"it ended with status {process.returncode}"
+            why = said or f"status {process.returncode}"
             raise AudioError(f"{called} is damaged or not a recording, says ffmpeg: {why}")
         if _CUT.search(said):
             raise AudioError(f"{called} is damaged or cut short, says ffmpeg: {said}")
@@ -130,12 +130,12 @@ def _wait(process: subprocess.Popen[bytes], out: IO[bytes], called: Path) -> Non
                 raise AudioError(f"{called} cannot be read: ffmpeg wrote nothing for {_STALL_S:.0f} s") from None
 
 
-def _last_line(words: IO[bytes], path: Path) -> str:
-    """The last thing that ffmpeg complained about that tells something, without the temporary names in it."""
-    words.seek(max(0, os.fstat(words.fileno()).st_size - _WORDS_BYTES))
-    lines = [line.strip() for line in words.read().decode("utf-8", "replace").splitlines() if line.strip()]
-    telling = [line for line in lines if _CUT.search(line)] or lines[-1:]
+def _complaint(words: IO[bytes], path: Path) -> str:
+    """The first thing that ffmpeg complained about, damage before the rest, without our temporary names in it."""
+    words.seek(0)
+    lines = [line.strip() for line in words.read(_WORDS_BYTES).decode("utf-8", "replace").splitlines() if line.strip()]
+    telling = [line for line in lines if _CUT.search(line)] or lines
     if not telling:
         return ""
-    line = re.sub(r"^(\[[^\]]*\]\s*)+", "", telling[-1]).replace(f"file:{path.absolute()}", "the file")
+    line = re.sub(r"^(\[[^\]]*\]\s*)+", "", telling[0]).replace(f"file:{path.absolute()}", "the file")
     return " ".join(line.split())[:200].rstrip(".")

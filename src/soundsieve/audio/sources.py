@@ -33,8 +33,8 @@ def on_disk(source: Source) -> Iterator[tuple[Path, Path]]:
         AudioError: there is no such file, it is a folder, a device, empty or not readable, or the copy fails.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
-        with _spooled(io.BytesIO(source), Path("the bytes given")) as path:
-            yield path, Path("the bytes given")
+        with _spooled(io.BytesIO(source), Path("the recording in memory")) as path:
+            yield path, Path("the recording in memory")
     elif isinstance(source, (str, Path)) and str(source) == "-":
         if sys.stdin is None or sys.stdin.isatty():
             raise AudioError("standard input is a terminal: pipe a recording into it, or name a file")

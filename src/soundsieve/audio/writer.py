@@ -19,6 +19,7 @@ import soundfile
 
 from soundsieve.audio.formats import ANY_RANGE, CONTAINERS, holds
 from soundsieve.audio.info import Samples, check_finite, reason
+from soundsieve.audio.tracks import Track
 from soundsieve.errors import AudioError
 from soundsieve.files import replacing
 
@@ -31,6 +32,10 @@ Target: TypeAlias = str | Path | BinaryIO
 _BLOCK = 1 << 16
 _HELD_IN_MEMORY_BYTES = 1 << 24
 _MPEG_SLACK_SAMPLES = 2 * 1152
+_SIZE_LIMITS_BYTES = {"WAV": 2**32, "WAVEX": 2**32, "AIFF": 2**32, "AU": 2**32}  # their sizes are 32-bit numbers
+_HEADER_BYTES = 1 << 16
+_SAMPLE_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "DOUBLE": 8}  # all others: 4 or less
+_ROOM_BYTES = 1 << 12
 _TROUBLE = (soundfile.SoundFileError, RuntimeError, OSError, TypeError, ValueError, AssertionError)
 
 
@@ -38,12 +43,13 @@ _TROUBLE = (soundfile.SoundFileError, RuntimeError, OSError, TypeError, ValueErr
 class Written:
     """A file that was written, and a note where what it holds is not exactly what was given.
 
-    The sample format, what the whole was turned down by (0 dB or less), and how many samples were clamped are
-    there as numbers too.
+    The container and the sample format, what the whole was turned down by (0 dB or less), and how many samples were
+    clamped are there on their own, too.
     """
 
     path: Path
     note: str | None = None
+    container: str = ""
     subtype: str = ""
     gain_db: float = 0.0
     clamped: int = 0
@@ -65,6 +71,8 @@ class Writer:
 
     A recording without such samples is written the same in all three. Since the peak is known only at the end,
     samples wait in an unnamed temporary file in the same folder (32-bit float) where it matters.
+
+    A file named .wav that grows past 4 GiB, which WAV cannot hold, becomes an RF64 one; the note says so.
 
     Args:
         target: the file to write, its suffix one of `CONTAINERS`; ``-`` or a binary stream gets the finished file.
@@ -113,6 +121,7 @@ class Writer:
         if not holds(self.container, self.subtype):
             raise AudioError(f"cannot write {self.path}: {self.container} does not hold {self.subtype}")
         self._written: Written | None = None
+        self._temporary: Any = None
 
     @property
     def written(self) -> Written:
@@ -126,12 +135,14 @@ class Writer:
         return self._written
 
     def __enter__(self) -> Self:
-        self._samples, self._peak, self._clamped = 0, 0.0, 0
+        self._samples, self._peak, self._clamped, self._bytes = 0, 0.0, 0, 0
+        self._note: list[str] = []
         self._held: Any = None
         with self._explained(), ExitStack() as stack:
             landing = replacing(self.path) if self._stream is None else _into(self._stream, f".{self.container}")
             self._temporary = stack.enter_context(landing)
-            self._file = self._create(self.subtype)  # first of all, since this tells what the container cannot hold
+            with self._explained():
+                self._file = self._create(self.subtype)  # first of all: it tells what the container cannot hold
             stack.callback(self._drop)
             if self.clip_mode == "rescale" or (self.clip_mode == "none" and self.subtype not in ANY_RANGE):
                 folder = str(self._temporary.parent)
@@ -167,33 +178,35 @@ class Writer:
         if error is not None:
             self._stack.__exit__(kind, error, at)
             return
-        with self._explained(), self._stack:
+        with self._explained(), self._stack, self._explained():
             written = self._finish()
-        self._written = written
+        self._written = written  # it has taken its place
 
     def _finish(self) -> Written:
         if self._samples == 0:
             raise AudioError(f"cannot write {self.path}: it would hold no samples")
-        subtype, gain_db, note = self.subtype, 0.0, None
-        divisor = np.float32(1)
+        subtype, gain_db, divisor = self.subtype, 0.0, np.float32(1)
+        said = f"its peak is {self._peak:.3f}"
         if self._clamped:
-            note = f"its peak is {self._peak:.3f}, so {self._clamped} samples past full scale were clamped"
+            self._note.append(f"{said}, so {self._clamped} samples past full scale were clamped")
         elif self._held is not None and self._peak > 1:
-            said = f"its peak is {self._peak:.3f}"
             if self.clip_mode == "none" and holds(self.container, "FLOAT"):
-                subtype, note = "FLOAT", f"{said}, so it was written as 32-bit float instead of {subtype}"
+                self._note.append(f"{said}, so it was written as 32-bit float instead of {subtype}")
+                subtype = "FLOAT"
                 self._drop()
                 self._file = self._create(subtype)
             else:
                 gain_db, divisor = -20 * float(np.log10(self._peak)), np.float32(self._peak)
                 past = f", past what {self.container} holds" if self.clip_mode == "none" else ""
-                note = f"{said}{past}, so it was turned down by {-gain_db:.2f} dB"
+                self._note.append(f"{said}{past}, so it was turned down by {-gain_db:.2f} dB")
         if self._held is not None:
             for frames in self._held_frames():
                 self._encode(frames if divisor == 1 else frames / divisor, subtype)
         self._file.close()
+        self._ask_for_room()
         self._verify()
-        return Written(self.path, note, subtype, gain_db, self._clamped)
+        note = "; ".join(self._note) or None
+        return Written(self.path, note, self.container, subtype, gain_db, self._clamped)
 
     def _held_frames(self) -> Iterator[Samples]:
         self._held.seek(0)
@@ -210,22 +223,59 @@ class Writer:
 
     def _encode(self, frames: Samples, subtype: str) -> None:
         for start in range(0, len(frames), _BLOCK):
-            self._file.write(_rounded(frames[start : start + _BLOCK], subtype))
+            block = frames[start : start + _BLOCK]
+            self._bytes += block.size * _SAMPLE_BYTES.get(subtype, 4)
+            if self._bytes + _HEADER_BYTES > _SIZE_LIMITS_BYTES.get(self.container, self._bytes + _HEADER_BYTES):
+                self._widen(subtype)
+            self._file.write(_rounded(block, subtype))
+
+    def _widen(self, subtype: str) -> None:
+        """Go on in RF64, a WAV with 64-bit sizes."""
+        if self.container not in ("WAV", "WAVEX"):
+            raise OSError(f"{self.container} holds at most 4 GiB: write .w64, .caf, .flac or .wav")
+        self._file.close()
+        small = self._temporary.with_name(f"{self._temporary.name}.small")
+        with ExitStack() as stack:
+            stack.callback(small.unlink, missing_ok=True)
+            os.replace(self._temporary, small)
+            self.container = "RF64"
+            self._note.append("it is larger than 4 GiB, so it was written as RF64")
+            self._file = self._create(subtype)
+            track = Track(small)
+            stack.callback(track.close)
+            while (block := track.take(_BLOCK)).shape[1]:
+                self._file.write(_rounded(block.T, subtype))
 
     def _verify(self) -> None:
-        """Open what was written: encoders do not tell when their last bytes find no room."""
+        """Open what was written: encoders do not tell when their last bytes are lost."""
         slack = _MPEG_SLACK_SAMPLES if self.container == "MP3" else 0
         with soundfile.SoundFile(os.fsencode(self._temporary)) as file:
             if abs(file.frames - self._samples) > slack:
-                raise OSError(f"only {file.frames} of {self._samples} samples were stored")
+                raise OSError(f"not all of the {self._samples} samples were stored")
+
+    def _ask_for_room(self) -> None:
+        """Raise the system's own error if the disk is full: libsndfile drops it, or calls it a system error."""
+        with self._temporary.open("ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                if file.write(bytes(_ROOM_BYTES)) < _ROOM_BYTES:
+                    file.write(bytes(_ROOM_BYTES))
+            finally:
+                file.truncate(size)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
         except _TROUBLE as error:
+            cause: BaseException = error
+            if not isinstance(error, OSError) and self._temporary is not None and self._temporary.exists():
+                try:
+                    self._ask_for_room()
+                except OSError as full:
+                    cause = full
             what = f"{self.container}, {self.channels} channels at {self.sample_rate} Hz"
-            raise AudioError(f"cannot write {self.path} ({what}): {reason(error)}") from error
+            raise AudioError(f"cannot write {self.path} ({what}): {reason(cause)}") from error
 
 
 def _rounded(frames: Samples, subtype: str) -> npt.NDArray[Any]:
