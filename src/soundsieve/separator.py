@@ -16,8 +16,7 @@ from soundsieve.audio import Samples, Written
 from soundsieve.errors import AudioError, ConfigError, QueryError
 from soundsieve.query import Clip, ClipLike, Condition, Query
 from soundsieve.systems.base import System
-from soundsieve.weights.catalog import CATALOG, load_named
-from soundsieve.weights.checkpoint import load_system, pick_device
+from soundsieve.weights.checkpoint import pick_device
 
 Mixture: TypeAlias = "str | Path | np.ndarray[Any, np.dtype[Any]] | torch.Tensor"
 """A recording: a file's path, or samples of shape ``(C, T)`` or ``(T,)`` as floats, nominally in [-1, 1]."""
@@ -26,21 +25,36 @@ _GRID = np.float32(2.0**23)  # full scale of 24-bit samples
 _MOST_CHANNELS = 64
 
 
-def load(name_or_path: str | Path = "starter", device: str | torch.device = "cpu") -> Separator:
+def load(
+    name_or_path: str | Path = "starter",
+    device: str | torch.device = "cpu",
+    *,
+    weights: str | Path | None = None,
+    clap: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+    precision: str = "float32",
+) -> Separator:
     """Load a model.
 
     Args:
-        name_or_path: a name that ``soundsieve models`` lists, or the path of a ``.safetensors`` file.
+        name_or_path: a name that ``soundsieve models`` lists, or the path of a file of weights.
         device: where it computes, such as ``cpu`` or ``cuda``; never replaced by another one in silence.
+        weights: for ``clapsep``, a file in place of the published ``best_model.ckpt``.
+        clap: the CLAP that the weights build on, where they do not hold it: the published ``.pt``, or soundsieve's.
+        tokenizer: RoBERTa's ``tokenizer.json``, a folder that holds it or its name on the hub, for published weights;
+            ``none`` makes a model that is asked by example clips alone.
+        precision: what it computes in: ``float32``, or ``int8`` for speed on some CPUs.
 
     Raises:
-        WeightsError: no such model, or its weights are missing or damaged.
-        ConfigError: there is no such device.
+        WeightsError: no such model, or its weights are missing, damaged or cannot be fetched.
+        ConfigError: there is no such device or precision, or something is given that the model has no use for.
     """
-    name = str(name_or_path)
-    if name not in CATALOG and (os.path.isfile(name) or Path(name).suffix == ".safetensors"):
-        return Separator(load_system(name, device), device)
-    return Separator(load_named(name, device), device)
+    from soundsieve.nn.int8 import to_precision
+    from soundsieve.weights.catalog import load_model
+
+    system = load_model(name_or_path, device, weights=weights, clap=clap, tokenizer=tokenizer)
+    to_precision(system, precision)
+    return Separator(system, device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -212,7 +212,7 @@ def test_a_system_that_does_not_take_the_query(run, street: Path, clips: Path, t
 
 
 def test_models_that_are_not_there(run, street: Path) -> None:
-    for name, message in {"nonesuch": "no model 'nonesuch'", "clapsep": "cannot be loaded by name yet"}.items():
+    for name, message in {"nonesuch": "no model 'nonesuch'", "none.ckpt": "no weights at none.ckpt"}.items():
         code, _, err = run("a dog", street, "--model", name, with_model=False)
         assert code == 2
         assert message in err

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from fake_hub import FakeHub, hub
 
 from soundsieve.cli.main import main
+
+__all__ = ["hub"]  # a fixture
 
 
 def run(*arguments: str) -> int:
@@ -11,7 +14,7 @@ def run(*arguments: str) -> int:
     return int(caught.value.code or 0)
 
 
-def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_are_listed(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("models") == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -34,11 +37,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     out = capsys.readouterr().out
-    for name in ("extract", "models", "demo", "train", "evaluate"):
+    for name in ("extract", "models", "demo", "convert", "train", "evaluate"):
         assert f" {name} " in out
 
 
-@pytest.mark.parametrize("name", ["extract", "models", "demo", "train", "evaluate"])
+@pytest.mark.parametrize("name", ["extract", "models", "demo", "convert", "train", "evaluate"])
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(name, "--help") == 0
     assert f"soundsieve {name}" in capsys.readouterr().out

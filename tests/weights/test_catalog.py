@@ -50,14 +50,6 @@ def test_a_real_system_survives_the_file(tmp_path: Path, dtypes: dict | None) ->
         assert (again.state_dict()[name] - tensor).abs().max() <= bound * max(1.0, tensor.abs().max().item()), name
 
 
-def test_published_weights_are_refused_in_plain_words() -> None:
-    with pytest.raises(WeightsError, match="cannot be loaded by name yet") as caught:
-        load_named("clapsep")
-    for words in ("best_model.ckpt", "music_audioset_epoch_15_esc_90.14.pt", ".safetensors"):
-        assert words in str(caught.value)
-    assert not CATALOG["clapsep"].at_hand
-
-
 def test_a_missing_starter_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "STARTER_FILE", "not-there.safetensors")
     assert not CATALOG["starter"].at_hand

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from soundsieve.cli.model_options import ClapOption, PrecisionOption, TokenizerOption, WeightsOption
 from soundsieve.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ def evaluate(
     model: Annotated[
         str, typer.Option("--model", "-m", help="Name or file of a model; see `soundsieve models`.")
     ] = "starter",
+    weights: WeightsOption = None,
+    clap: ClapOption = None,
+    tokenizer: TokenizerOption = None,
+    precision: PrecisionOption = "float32",
     clips: Annotated[Path, typer.Option(help="List of clips (CSV); paths in it start at its folder.")] = Path(
         "benchmarks/clips/clips.csv"
     ),
@@ -74,7 +79,7 @@ def evaluate(
         torch.set_num_threads(threads)
     by_path = {clip.path: clip for clip in lists.read_clips(clips)}
     chosen = lists.read_pairs(pairs, by_path)[:limit]
-    separator = load(model, device)
+    separator = load(model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision)
     system = separator.system
     questions = run.plan(
         chosen,
@@ -105,7 +110,8 @@ def evaluate(
     summary = report.summarise(rows, presence_threshold=separator.presence_threshold)
     summary["run"] = {
         "model": model,
-        "weights_sha256": _weights_sha256(model),
+        "weights_sha256": _weights_sha256(model if weights is None else str(weights)),
+        "precision": precision,
         "command": shlex.join(["soundsieve", *sys.argv[1:]]),
         "pairs": len(chosen),
         "pairs_sha256": report.sha256(pairs),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from soundsieve.cli.model_options import ClapOption, PrecisionOption, TokenizerOption, WeightsOption
 from soundsieve.errors import AudioError, QueryError, SoundsieveError
 
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ def extract(
     model: Annotated[
         str, typer.Option("--model", "-m", help="Name or file of a model; see `soundsieve models`.")
     ] = "starter",
+    weights: WeightsOption = None,
+    clap: ClapOption = None,
+    tokenizer: TokenizerOption = None,
+    precision: PrecisionOption = "float32",
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")] = "cpu",
     force: Annotated[
         bool, typer.Option("--force", "--overwrite", help="Replace files that are there already.")
@@ -84,7 +89,7 @@ def extract(
     from soundsieve.separator import load
 
     asked = Query(() if text is None else (text,), tuple(exclude or ()), _paths(like), _paths(unlike), audio_weight)
-    separator = load(model, device)
+    separator = load(model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision)
     separator.encode(asked)  # a query that cannot be answered is an error of the request, not of the first file
     inputs = {Path(recording).resolve() for recording in recordings}
     job = _Job(separator, asked, output_dir, invert, residual, force, quiet, inputs)

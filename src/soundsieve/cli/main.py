@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "extract": ("soundsieve.cli.extract", "Take one sound out of recordings."),
     "models": ("soundsieve.cli.models", "List the models that have a name."),
     "demo": ("soundsieve.cli.demo", "Separate a bundled recording, and show what came out."),
+    "convert": ("soundsieve.cli.convert", "Make one file of published weights, or the reverse."),
     "train": ("soundsieve.cli.train", "Train a model from a recipe."),
     "evaluate": ("soundsieve.cli.evaluate", "Measure a model on test mixtures."),
 }

@@ -251,7 +251,10 @@ class CLAP(nn.Module):
             QueryError: no tokenizer was given.
         """
         if self.tokenizer is None:
-            raise QueryError("this CLAP has no tokenizer: give one (see roberta_tokenizer), or ask by example clips")
+            raise QueryError(
+                "this model has no tokenizer and cannot read text: give it one (--tokenizer), or ask by example clips "
+                "(--like, --unlike)"
+            )
         device = self.logit_scale.device
         input_ids, attention_mask = self.tokenizer(texts)
         return self.embed_tokens(input_ids.to(device), attention_mask.to(device))

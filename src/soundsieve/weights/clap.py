@@ -17,23 +17,15 @@ from soundsieve.encoders.clap import CLAP, CLAPConfig, TextTowerConfig
 from soundsieve.encoders.tokens import JSONTokenizer, tokenizer_json
 from soundsieve.errors import ConfigError, WeightsError
 from soundsieve.files import replacing
-from soundsieve.weights.checkpoint import _NoRandomInit
+from soundsieve.weights.checkpoint import _no_parameters, _NoRandomInit
 from soundsieve.weights.config import from_dict, to_dict
 from soundsieve.weights.foreign import enough_memory, is_safetensors, read_state
-from soundsieve.weights.hub import Source, fetch
+from soundsieve.weights.hub import TOKENIZER, fetch
 from soundsieve.weights.layouts.clap import clap_state, is_clap
 from soundsieve.weights.layouts.clapsep import is_clapsep
 
 TokenizerSource: TypeAlias = "str | Path | None"
 """A ``tokenizer.json``, a folder that holds it, a repository on the hub, or ``none``; None stands for the usual one."""
-
-TOKENIZER = Source(
-    repository="FacebookAI/roberta-base",
-    file="tokenizer.json",
-    option="--tokenizer (a tokenizer.json; or none, to ask by example clips alone)",
-    size_mb=1.4,
-    licence="MIT",
-)
 
 
 def save_clap(path: str | Path, clap: CLAP) -> None:
@@ -101,7 +93,7 @@ def build_clap(
     assets: dict[str, str] | None = None,
 ) -> CLAP:
     """A CLAP that takes over the tensors of a state dict as they lie, in evaluation mode."""
-    with _NoRandomInit():
+    with _NoRandomInit(), _no_parameters():
         clap = CLAP(config, tokenizer=tokenizer, assets=assets)
     clap.load_state_dict(state, strict=True, assign=True)
     return clap.eval()

@@ -129,8 +129,8 @@ def enough_memory(doing: str, needed_bytes: float) -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError) as error:
         if not is_out_of_memory(error):
             raise
-        needed = f"about {needed_bytes / 1e9:.1f} GB" if needed_bytes >= 1e8 else f"about {needed_bytes / 1e6:.0f} MB"
-        raise WeightsError(f"too little memory for {doing}: it needs {needed} free") from error
+        amount = f"{needed_bytes / 1e9:.1f} GB" if needed_bytes >= 1e8 else f"{max(1, needed_bytes / 1e6):.0f} MB"
+        raise WeightsError(f"too little memory for {doing}: it needs about {amount} free") from error
 
 
 def _short(error: BaseException) -> str:

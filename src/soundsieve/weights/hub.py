@@ -44,6 +44,16 @@ class Source:
         return f"https://huggingface.co/{place}/blob/main/{self.file}"
 
 
+TOKENIZER = Source(
+    repository="FacebookAI/roberta-base",
+    file="tokenizer.json",
+    option="--tokenizer (a tokenizer.json; or none, to ask by example clips alone)",
+    size_mb=1.4,
+    licence="MIT",
+)
+"""RoBERTa's, which the published CLAP was trained with."""
+
+
 def cache_folder() -> Path:
     """Where soundsieve keeps what it made and can make again: ``$SOUNDSIEVE_CACHE`` or ``~/.cache/soundsieve``."""
     return Path(os.environ.get("SOUNDSIEVE_CACHE") or Path.home() / ".cache" / "soundsieve")
