@@ -163,16 +163,21 @@ class Writer:
         if len(frames) == 0:
             return
         check_finite(frames, self.sample_rate, f"what should be written to {self.path}", axis=0, start=self._samples)
-        self._peak = max(self._peak, float(np.abs(frames).max()))
         self._samples += len(frames)
-        if self.clip_mode == "clamp":
-            self._clamped += int((np.abs(frames) > 1).sum())
-            frames = np.clip(frames, -1, 1)
         with self._explained():
-            if self._held is None:
-                self._encode(frames, self.subtype)
-            else:
-                self._held.write(np.ascontiguousarray(frames).tobytes())
+            for start in range(0, len(frames), _BLOCK):
+                self._put(frames[start : start + _BLOCK])
+
+    def _put(self, frames: Samples) -> None:
+        level = np.abs(frames)
+        self._peak = max(self._peak, float(level.max()))
+        if self.clip_mode == "clamp":
+            self._clamped += int((level > 1).sum())
+            frames = np.clip(frames, -1, 1)
+        if self._held is None:
+            self._encode(frames, self.subtype)
+        else:
+            self._held.write(np.ascontiguousarray(frames).tobytes())
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if error is not None:
@@ -222,12 +227,11 @@ class Writer:
             self._file.close()
 
     def _encode(self, frames: Samples, subtype: str) -> None:
-        for start in range(0, len(frames), _BLOCK):
-            block = frames[start : start + _BLOCK]
-            self._bytes += block.size * _SAMPLE_BYTES.get(subtype, 4)
-            if self._bytes + _HEADER_BYTES > _SIZE_LIMITS_BYTES.get(self.container, self._bytes + _HEADER_BYTES):
-                self._widen(subtype)
-            self._file.write(_rounded(block, subtype))
+        self._bytes += frames.size * _SAMPLE_BYTES.get(subtype, 4)
+        limit = _SIZE_LIMITS_BYTES.get(self.container)
+        if limit is not None and self._bytes + _HEADER_BYTES > limit:
+            self._widen(subtype)
+        self._file.write(_rounded(frames, subtype))
 
     def _widen(self, subtype: str) -> None:
         """Go on in RF64, a WAV with 64-bit sizes."""
