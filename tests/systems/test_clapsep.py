@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from reference_weights import clap_key, clapsep_key
+from reference_weights import clap_key
 from torch import Tensor
 
 from soundsieve.audio import resample
@@ -20,6 +20,7 @@ from soundsieve.query import Condition, Query
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
 from soundsieve.weights.checkpoint import load_system, save_system
 from soundsieve.weights.config import from_dict, to_dict
+from soundsieve.weights.layouts.clapsep import clapsep_key
 
 DATA = Path(__file__).parents[1] / "data" / "clapsep"
 

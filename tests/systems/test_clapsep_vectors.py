@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 import torch
-from reference_weights import clap_key, clapsep_key, drawn, in_clapsep_file, rng, signal, unit
+from reference_weights import clap_key, drawn, rng, signal, unit
 from torch import Tensor, nn
 
 from soundsieve.dsp.sinc_resample import sinc_resample
@@ -24,6 +24,7 @@ from soundsieve.encoders.clap import CLAP, fit_clip
 from soundsieve.nn.htsat import HTSAT
 from soundsieve.query import Condition
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
+from soundsieve.weights.layouts.clapsep import clapsep_key, is_trained
 
 Found: TypeAlias = dict[str, np.ndarray]
 
@@ -98,7 +99,7 @@ def published_key(name: str) -> str:
     if name.startswith("clap."):
         return clap_key(name.removeprefix("clap."))
     key = clapsep_key(name)
-    return key if in_clapsep_file(key) else f"module.{key}"
+    return key if is_trained(key) else f"module.{key}"
 
 
 def base() -> CLAPSep:
