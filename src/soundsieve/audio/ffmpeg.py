@@ -50,7 +50,8 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"TTA1", "TTA"),
 )
 _CUT = re.compile(r"partial file|truncat|invalid data|error while decoding|corrupt|ended prematurely", re.IGNORECASE)
-_UNKNOWN_ENCODING = re.compile(r"unsupported|unimplemented|not supported", re.IGNORECASE)
+_UNKNOWN_ENCODING = re.compile(r"unsupported encoding|unimplemented", re.IGNORECASE)
+_MANY_ENCODINGS = (b"RIFF", b"caff", b"OggS", b"FORM")  # containers of which libsndfile reads some encodings only
 _STALL_S = 60.0
 _TICK_S = 0.02
 _WORDS_BYTES = 1 << 16
@@ -70,7 +71,7 @@ def container_of(path: Path, suffix: str, complaint: str) -> str | None:
     for at, magic, name in _MAGIC:
         if head[at : at + len(magic)] == magic:
             return name
-    if suffix.lower() in SUFFIXES or _UNKNOWN_ENCODING.search(complaint):
+    if suffix.lower() in SUFFIXES or (head[:4] in _MANY_ENCODINGS and _UNKNOWN_ENCODING.search(complaint)):
         return suffix.lower().lstrip(".").upper() or "UNKNOWN"
     return None
 
