@@ -321,6 +321,16 @@ def test_equal_tensors_are_stored_once_and_live_apart(tmp_path: Path) -> None:
     assert torch.equal(again.state_dict()[other], clapsep.state_dict()[other])
 
 
+def test_tensors_that_share_their_memory_can_be_saved(tmp_path: Path) -> None:
+    system = IdentitySystem(IdentityConfig(part=PartConfig(rows=2000)))
+    system.register_buffer("same", system.linear.weight.detach())
+    system.register_buffer("part", system.linear.weight.detach()[:1900])
+    save_system(tmp_path / "a", system)
+    stored = load_file(tmp_path / "a")
+    assert torch.equal(stored["part"], system.linear.weight[:1900])
+    assert json.loads(read_metadata(tmp_path / "a")["twins"]) == {"linear.weight": "same"}
+
+
 def test_a_changed_twin_is_noticed(tmp_path: Path) -> None:
     tensors = {"gain": torch.tensor(1.0)}
     metadata = {"format": "soundsieve-1", "system": "identity", "config": "{}", "assets": "{}", "twins": "{}"}

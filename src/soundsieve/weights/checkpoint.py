@@ -36,6 +36,9 @@ FORMAT = "soundsieve-1"
 SYSTEMS: dict[str, tuple[str, str, str]] = {
     "sieve": ("soundsieve.systems.sieve", "Sieve", "SieveConfig"),
     "clapsep": ("soundsieve.systems.clapsep", "CLAPSep", "CLAPSepConfig"),
+    "audiosep": ("soundsieve.systems.audiosep", "AudioSep", "AudioSepConfig"),
+    "lassnet": ("soundsieve.systems.lassnet", "LASSNet", "LASSNetConfig"),
+    "uss": ("soundsieve.systems.uss", "USS", "USSConfig"),
 }
 """Name in a file -> (module, class, config class); a module is imported when a file first asks for it."""
 
@@ -83,6 +86,7 @@ def save_system(path: str | Path, system: System, *, dtypes: Mapping[str, Stored
     twins = _twins(tensors)
     for name in twins:
         del tensors[name]
+    tensors = _apart(tensors)
     metadata = {
         "format": FORMAT,
         "system": system.name,
@@ -252,7 +256,7 @@ def _pack(name: str, tensor: Tensor, stored_as: StoredAs) -> dict[str, Tensor]:
     if tensor.dtype == torch.int8:
         raise WeightsError(f"{name} is int8: that is how quantised weights are stored, so it could not be read back")
     if not tensor.is_floating_point():
-        return {name: tensor.clone().contiguous()}
+        return {name: tensor.contiguous()}
     tensor = tensor.float()
     if not torch.isfinite(tensor).all():
         raise WeightsError(f"{name} has values that are not finite: these weights are broken and were not saved")
@@ -269,7 +273,7 @@ def _pack(name: str, tensor: Tensor, stored_as: StoredAs) -> dict[str, Tensor]:
         return {name: half.contiguous()}
     if stored_as not in ("float32", "int8"):
         raise WeightsError(f"'{stored_as}' is not a way to store weights; choose float32, float16 or int8")
-    return {name: tensor.clone().contiguous()}
+    return {name: tensor.contiguous()}
 
 
 def _twins(tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -286,6 +290,17 @@ def _twins(tensors: Mapping[str, Tensor]) -> dict[str, str]:
         else:
             found[name] = twin
     return found
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same, with copies of those that lie in the memory of an earlier one: such cannot be written."""
+    places: set[int] = set()
+    apart: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if place in places else tensor
+        places.add(place)
+    return apart
 
 
 def _unpack(stored: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
