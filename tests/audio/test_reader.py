@@ -269,31 +269,50 @@ def forged(suffix: str, at: int | bytes, value: bytes) -> bytes:
     ],
 )
 def test_what_a_forged_header_claims_is_not_believed(suffix: str, at: int | bytes, value: bytes, message: str) -> None:
-    data = forged(suffix, at, value)
     tracemalloc.start()
-    try:
-        samples, _ = decode(data)
+    found = outcome(forged(suffix, at, value))
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
+    if isinstance(found, str):
+        assert re.search(message, found), found
+    else:
         assert not message  # then the claim is simply not believed, and what is there is read
-        assert samples.shape == (2, 24000)
-    except AudioError as error:
-        assert re.search(message, str(error)), str(error)
-        assert "\n" not in str(error)
-    finally:
-        assert tracemalloc.get_traced_memory()[1] < 2**23
-        tracemalloc.stop()
+        assert found.shape == (2, 24000)
 
 
-def test_an_ogg_page_that_claims_a_long_recording(tmp_path: Path) -> None:
-    """The last page's position is the length; libsndfile believes it, and so is it checked."""
-    encode(tmp_path / "a.ogg", tone_and_noise(0.5, 48000), 48000)
-    data = bytearray((tmp_path / "a.ogg").read_bytes())
-    last = data.rindex(b"OggS")
-    data[last + 6 : last + 14] = (2**50).to_bytes(8, "little")
-    (tmp_path / "a.ogg").write_bytes(data)  # its checksum is wrong now, so the page may be dropped as well
+def outcome(data: bytes) -> np.ndarray | str:
+    """The samples, or the one line that says why there are none."""
     try:
-        assert decode(tmp_path / "a.ogg")[0].shape[1] <= 24000
+        return decode(data)[0]
     except AudioError as error:
-        assert "\n" not in str(error)
+        text = str(error)
+    assert "\n" not in text
+    return text
+
+
+def ogg_checksum(page: bytes) -> bytes:
+    """CRC-32 as in RFC 3533: generator 0x04c11db7, nothing reflected, starting from 0."""
+    crc = 0
+    for byte in page:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1) ^ 0x04C11DB7 if crc & 0x80000000 else crc << 1
+        crc &= 0xFFFFFFFF
+    return crc.to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("claim", [2**30, 2**50, 2**62, 2**63 - 1])
+@pytest.mark.parametrize("suffix", [".ogg", ".opus"])
+def test_an_ogg_page_that_claims_a_long_recording(tmp_path: Path, suffix: str, claim: int) -> None:
+    """The position that the last page names is the length; at most the last packet is then not cut to it."""
+    encode(tmp_path / f"a{suffix}", tone_and_noise(0.5, 48000), 48000)
+    data = (tmp_path / f"a{suffix}").read_bytes()
+    last = data.rindex(b"OggS")
+    page = data[last : last + 6] + claim.to_bytes(8, "little") + data[last + 14 :]
+    page = page[:22] + bytes(4) + page[26:]
+    page = page[:22] + ogg_checksum(page) + page[26:]
+    found = outcome(data[:last] + page)
+    assert re.search("hours, which|cut short|damaged", found) if isinstance(found, str) else found.shape[1] < 28096
 
 
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
@@ -341,11 +360,10 @@ def test_a_flac_that_breaks_off_gives_what_it_holds_first(tmp_path: Path) -> Non
     data = (tmp_path / "a.flac").read_bytes()
     (tmp_path / "a.flac").write_bytes(data[: len(data) // 2])
     assert probe(tmp_path / "a.flac").samples == 120_001  # nothing but decoding can tell
-    seen = 0
+    given = []
     with Reader(tmp_path / "a.flac") as recording, pytest.raises(AudioError, match=r"cut short|damaged"):
-        for block in recording.blocks(10_000):
-            seen += block.shape[1]
-    assert 30_000 < seen < 90_000
+        given.extend(recording.blocks(10_000))
+    assert 3 < len(given) < 9
 
 
 def test_a_failed_reader_leaves_no_file_open(tmp_path: Path) -> None:
