@@ -159,7 +159,7 @@ def test_the_published_model_from_the_hub(hub: FakeHub, run, tmp_path: Path, mon
 
 def test_extract_with_local_files(files: CLAPSep, run, clips: Path) -> None:
     options = ("--model", "clapsep", "--weights", *PAIR)
-    code, out, err = run("extract", "a dog", clips / "dog.wav", *options)
+    code, out, err = run("extract", "a dog", clips / "dog.wav", *options, "--quiet")
     assert (code, err) == (0, "")
     mixture, rate = audio.decode(clips / "dog.wav")
     expected = soundsieve.Separator(files).separate(mixture, "a dog", sample_rate=rate).target
