@@ -18,12 +18,17 @@ from soundsieve.separator import Separator
 
 PUBLIC = [
     "AudioError",
+    "Block",
     "ConfigError",
+    "Extraction",
     "Query",
     "QueryError",
     "Separation",
     "Separator",
     "SoundsieveError",
+    "Span",
+    "Splits",
+    "Stream",
     "WeightsError",
     "__version__",
     "load",

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -211,11 +213,14 @@ def test_a_query_may_be_given_whole(sieve: Separator) -> None:
         sieve.separate(tone_and_noise(0.2, 8000), "a dog", sample_rate=8000, query=query)
 
 
-def test_presence_is_the_largest_and_may_be_unknown() -> None:
+def test_presence_is_the_largest_or_estimated() -> None:
     mixture = tone_and_noise(3, 16000, 2)
     assert half().separate(mixture, "a dog", sample_rate=16000).presence == pytest.approx(0.9)
-    mute = Separator(IdentitySystem(IdentityConfig(presence=None)))
-    assert mute.separate(mixture, "a dog", sample_rate=16000).presence is None
+    estimated = []
+    for gain in (0.001, 0.1, 1.0):
+        mute = Separator(IdentitySystem(IdentityConfig(presence=None, gain=gain)))
+        estimated.append(mute.separate(mixture, "a dog", sample_rate=16000).presence)
+    assert 0 < estimated[0] < estimated[1] < 0.1 < 0.8 < estimated[2] < 1
 
 
 def test_save_writes_target_or_residual(tmp_path: Path) -> None:
@@ -250,14 +255,14 @@ GOOD = np.zeros((1, 100), np.float32)
         (np.zeros((1, 0), np.float32), 8000, "holds no samples"),
         (np.zeros(0, np.float32), 8000, "holds no samples"),
         (np.zeros((1, 1, 100), np.float32), 8000, "give (C, T)"),
-        (np.float32(3), 8000, "a path, a numpy array or a torch tensor; got float32"),
+        (np.float32(3), 8000, "a path, bytes, an open binary file, a numpy array or a torch tensor; got float32"),
         (np.zeros((1, 100), np.int16), 8000, "int16 samples: give floats"),
         (np.zeros((1, 100), complex), 8000, "complex128 samples: give floats"),
         (np.zeros((8000, 2), np.float32), 8000, "8000 channels of 2 samples: channels come first"),
         (np.array([[0, np.nan]], np.float32), 8000, "not finite, the first at 0.000 s"),
         (np.array([[0, np.inf]], np.float32), 8000, "not finite"),
         (np.array([[0, 1e300]]), 8000, "not finite"),
-        ([0.0, 1.0], 8000, "got list"),
+        ([0.0, 1.0], 8000, "got float"),
         (None, 8000, "got NoneType"),
         ("missing.wav", None, "no file at missing.wav"),
         ("missing.wav", 8000, "a file knows its own"),
@@ -324,3 +329,197 @@ def test_the_debug_model_answers_and_repeats_itself() -> None:
     assert first.presence == second.presence
     assert first.presence is not None
     assert 0 <= first.presence <= 1
+
+
+# Anything in
+
+
+def test_one_recording_in_every_form(tmp_path: Path) -> None:
+    mixture = tone_and_noise(0.7, 22050, 2)
+    path = tmp_path / "a.wav"
+    audio.encode(path, mixture, 22050, subtype="FLOAT")
+    expected = half().separate(mixture, "a dog", sample_rate=22050)
+    with path.open("rb") as file, audio.Reader(path) as reader:
+        forms: list = [path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), file]
+        for form in forms:
+            out = half().separate(form, "a dog")
+            assert np.array_equal(out.target, expected.target)
+            assert out.sample_rate == 22050
+        stream = half().separate_stream(reader, "a dog")
+        assert np.array_equal(np.concatenate([block.target for block in stream], 1), expected.target)
+        assert reader.read(0, 1).shape == (2, 1)  # left open
+    with pytest.raises(AudioError, match="a file knows its own"):
+        half().separate(b"RIFF", "a dog", sample_rate=8000)
+    with pytest.raises(AudioError, match="not a recording"):
+        half().separate(b"no sound at all", "a dog")
+
+
+def test_a_list_gives_a_list(sieve: Separator, identity: IdentitySystem, clips: Path) -> None:
+    seen: list[float] = []
+    answers = sieve.separate([clips / "dog.wav", (clips / "sheep.flac").read_bytes()], "a dog", progress=seen.append)
+    assert [out.sample_rate for out in answers] == [16000, 22050]
+    assert np.array_equal(answers[0].target, sieve.separate(clips / "dog.wav", "a dog").target)
+    assert len(identity.encoded) == 1
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+    assert sieve.separate([], "a dog") == []
+    arrays = sieve.separate([GOOD, torch.zeros(7)], "a dog", sample_rate=8000)
+    assert [out.target.shape for out in arrays] == [(1, 100), (7,)]
+
+
+def test_what_cannot_be_asked_is_said_before_the_recording_is_read(sieve: Separator) -> None:
+    with pytest.raises(QueryError, match="nothing was asked"):
+        sieve.separate("missing.wav")
+    with pytest.raises(QueryError, match="nothing was asked"):
+        sieve.separate_stream("missing.wav")
+    with pytest.raises(QueryError, match="nothing was asked"):
+        sieve.split("missing.wav", [])
+    with pytest.raises(TypeError, match="unexpected keyword argument 'words'"):
+        sieve.separate_stream(GOOD, words="a dog")  # type: ignore[call-arg]
+
+
+# Block by block
+
+
+def test_a_stream_is_the_separation_in_parts(tmp_path: Path) -> None:
+    mixture = tone_and_noise(7.3, 44100, 2)
+    audio.encode(tmp_path / "a.wav", mixture, 44100, subtype="FLOAT")
+    whole = half().separate(mixture, "a dog", sample_rate=44100)
+    seen: list[float] = []
+    stream = half().separate_stream(tmp_path / "a.wav", "a dog", progress=seen.append)
+    assert (stream.sample_rate, stream.channels, stream.samples) == (44100, 2, mixture.shape[1])
+    blocks = list(stream)
+    assert len(blocks) > 3
+    assert np.array_equal(np.concatenate([block.target for block in blocks], 1), whole.target)
+    assert np.array_equal(np.concatenate([block.residual for block in blocks], 1), whole.residual)
+    assert stream.presences == (whole.presence,)
+    assert stream.spans == (whole.spans,)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+
+
+def test_a_stream_may_be_left_early(tmp_path: Path) -> None:
+    audio.encode(tmp_path / "a.wav", tone_and_noise(5, 8000), 8000)
+    with half().separate_stream(tmp_path / "a.wav", "a dog") as stream:
+        next(stream)
+    assert list(stream) == []
+
+
+def test_a_recording_that_breaks_half_way_closes_the_stream(tmp_path: Path) -> None:
+    samples = tone_and_noise(20, 8000)
+    samples[0, 100000] = np.nan
+    import soundfile
+
+    soundfile.write(tmp_path / "a.wav", samples.T, 8000, subtype="FLOAT")
+    with pytest.raises(AudioError, match=re.escape("not finite, the first at 12.500 s")):
+        list(half().separate_stream(tmp_path / "a.wav", "a dog"))
+    with pytest.raises(AudioError, match="not finite"):
+        half().extract_file(tmp_path / "a.wav", "a dog", target=tmp_path / "b.wav", residual=tmp_path / "c.wav")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_from_disk_to_disk(tmp_path: Path, subtype: str) -> None:
+    mixture = tone_and_noise(3.3, 44100, 2)
+    audio.encode(tmp_path / "a.wav", mixture, 44100, subtype=subtype)
+    whole = half().separate(tmp_path / "a.wav", "a dog")
+    done = half().extract_file(
+        tmp_path / "a.wav", "a dog", target=tmp_path / "t.wav", residual=tmp_path / "r.wav", subtype="FLOAT"
+    )
+    target, residual = (audio.decode(tmp_path / name)[0] for name in ("t.wav", "r.wav"))
+    assert np.array_equal(target, whole.target)
+    assert np.array_equal(residual, whole.residual)
+    assert done.target is not None
+    assert done.target.path == tmp_path / "t.wav"
+    assert (done.samples, done.sample_rate, done.presence) == (mixture.shape[1], 44100, whole.presence)
+    assert done.spans == whole.spans
+    nothing = half().extract_file(tmp_path / "a.wav", "a dog")
+    assert nothing.target is nothing.residual is None
+
+
+# Several sounds
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_splits_add_up(rate: int, tmp_path: Path) -> None:
+    mixture = np.rint(tone_and_noise(2.2, rate, 2) * 2**15).astype(np.float32) / 2**15
+    gains = Separator(IdentitySystem(IdentityConfig(gain=0.7)))
+    splits = gains.split(mixture, ["a dog", Query("rain")], sample_rate=rate)
+    assert [query.text for query in splits.queries] == [("a dog",), ("rain",)]
+    assert np.array_equal(sum(splits.targets) + splits.rest, mixture)
+    if rate == 16000:  # each claims 0.7 of everything: they get a half
+        assert all(np.abs(target - mixture / 2).max() < 1e-4 for target in splits.targets)
+    one = gains.split(mixture, "a dog", sample_rate=rate)
+    assert np.array_equal(one.targets[0], gains.separate(mixture, "a dog", sample_rate=rate).target)
+    flat = gains.split(mixture[0], ["a dog", "rain"], sample_rate=rate)
+    assert flat.rest.shape == mixture[0].shape
+    audio.encode(tmp_path / "a.wav", mixture, rate)
+    parts = list(gains.split_stream(tmp_path / "a.wav", ["a dog", "rain"]))
+    assert np.array_equal(np.concatenate([part.residual for part in parts], 1), splits.rest)
+
+
+# Moments of the recording itself
+
+
+def test_moments_of_the_recording_are_examples(identity: IdentitySystem, tmp_path: Path) -> None:
+    mixture = tone_and_noise(2, 16000, 2)
+    audio.encode(tmp_path / "a.wav", mixture, 16000, subtype="FLOAT")
+    sieve = Separator(identity)
+    sieve.separate(tmp_path / "a.wav", like_spans=[(0.5, 0.75)], unlike_spans=[(1, 1.5), (0, 0.1)])
+    sieve.separate(mixture, query=Query("a dog"), sample_rate=16000, like_spans=[(0.5, 0.75)])
+    sieve.separate(mixture, like=[(mixture, 16000)], like_spans=[(0.5, 0.75)], sample_rate=16000)
+    from_file, with_words, with_clip = identity.encoded
+    assert np.array_equal(from_file.like[0][0], mixture[:, 8000:12000])
+    assert [clip[0].shape[1] for clip in from_file.unlike] == [8000, 1600]
+    assert with_words.text == ("a dog",)
+    assert np.array_equal(with_words.like[0][0], mixture[:, 8000:12000])
+    assert len(with_clip.like) == 2
+
+
+@pytest.mark.parametrize(
+    ("moment", "error", "message"),
+    [
+        ((0.5, 0.5), QueryError, "ends after it starts"),
+        ((-1, 0.5), QueryError, "starts at 0 or later"),
+        ((0.5, float("nan")), QueryError, "ends after it starts"),
+        (3, QueryError, "a moment of a recording is (start, end) in seconds"),
+        ((1, 2, 3), QueryError, "a moment of a recording is (start, end)"),
+        ((0.5, 1.5), AudioError, "lasts 1.000 s: there is no part from 0.500 to 1.500 s"),
+    ],
+)
+def test_moments_that_are_none(
+    sieve: Separator, tmp_path: Path, moment: object, error: type[Exception], message: str
+) -> None:
+    audio.encode(tmp_path / "a.wav", tone_and_noise(1, 8000), 8000)
+    for mixture, rate in ((tone_and_noise(1, 8000), 8000), (tmp_path / "a.wav", None)):
+        with pytest.raises(error, match=re.escape(message)):
+            sieve.separate(mixture, sample_rate=rate, like_spans=[moment])  # type: ignore[list-item]
+
+
+# Threads
+
+
+def test_threads_do_not_meet() -> None:
+    """Two threads on one Separator give the same answers as one after the other."""
+    mixtures = [tone_and_noise(1.5, rate, 2, seed) for seed, rate in enumerate((16000, 44100, 32000, 8000))]
+    rates = (16000, 44100, 32000, 8000)
+    asked = ["a dog", "rain", "a cat", "a dog"]
+    separator = load("debug")
+
+    def answer(index: int) -> np.ndarray:
+        return separator.separate(mixtures[index], asked[index], sample_rate=rates[index]).target
+
+    one_by_one = [answer(index) for index in range(4)]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(answer, [0, 1, 2, 3] * 3))
+    for index, target in enumerate(together):
+        assert np.array_equal(target, one_by_one[index % 4])
+
+
+def test_what_lies_above_the_systems_rate_is_in_the_residual_of_the_starter() -> None:
+    low, high = tone(500, 1.5, 96000), tone(30000, 1.5, 96000)
+    out = load("starter").separate(low + high, "a flute", sample_rate=96000)
+    spectrum = np.abs(np.fft.rfft(np.stack([out.target[0], out.residual[0], high[0]])))
+    above = spectrum[:, int(1.5 * 17000) :]
+    assert np.square(above[0]).sum() < 1e-8 * np.square(above[2]).sum()
+    assert np.abs(above[1] - above[2]).max() < 1e-3 * above[2].max()

@@ -16,31 +16,43 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from soundsieve.errors import AudioError, ConfigError, QueryError, SoundsieveError, WeightsError
+    from soundsieve.presence import Span
     from soundsieve.query import Query
-    from soundsieve.separator import Separation, Separator, load
+    from soundsieve.separator import Extraction, Separation, Separator, Splits, load
+    from soundsieve.streaming import Block, Stream
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AudioError": "soundsieve.errors",
+    "Block": "soundsieve.streaming",
     "ConfigError": "soundsieve.errors",
+    "Extraction": "soundsieve.separator",
     "Query": "soundsieve.query",
     "QueryError": "soundsieve.errors",
     "Separation": "soundsieve.separator",
     "Separator": "soundsieve.separator",
     "SoundsieveError": "soundsieve.errors",
+    "Span": "soundsieve.presence",
+    "Splits": "soundsieve.separator",
+    "Stream": "soundsieve.streaming",
     "WeightsError": "soundsieve.errors",
     "load": "soundsieve.separator",
 }
 
 __all__ = [
     "AudioError",
+    "Block",
     "ConfigError",
+    "Extraction",
     "Query",
     "QueryError",
     "Separation",
     "Separator",
     "SoundsieveError",
+    "Span",
+    "Splits",
+    "Stream",
     "WeightsError",
     "__version__",
     "load",

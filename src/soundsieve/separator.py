@@ -1,28 +1,34 @@
-"""Load once, separate many: the waveform in, the waveform out, whatever the system needs in between."""
+"""Load once, separate many: any recording in, the same recording's sound out."""
 
 from __future__ import annotations
 
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Unpack, overload
 
 import numpy as np
 import torch
 
-from soundsieve import audio, segments
-from soundsieve.audio import Samples, Written
-from soundsieve.errors import AudioError, ConfigError, QueryError
+from soundsieve import audio
+from soundsieve.asking import Asked, How, Options, queries_of, taken
+from soundsieve.audio import ClipMode, Samples
+from soundsieve.nn.int8 import to_precision
+from soundsieve.presence import Span
 from soundsieve.query import Clip, ClipLike, Condition, Query
+from soundsieve.recordings import Mixture, Moment, Recording, check_samples, opened
+from soundsieve.results import Extraction, Separation, Splits
+from soundsieve.streaming import Stream, separate_blocks
 from soundsieve.systems.base import System
 from soundsieve.weights.checkpoint import pick_device
 
-Mixture: TypeAlias = "str | Path | np.ndarray[Any, np.dtype[Any]] | torch.Tensor"
-"""A recording: a file's path, or samples of shape ``(C, T)`` or ``(T,)`` as floats, nominally in [-1, 1]."""
+__all__ = ["Extraction", "Mixture", "Moment", "Options", "Separation", "Separator", "Splits", "check_samples", "load"]
 
-_GRID = np.float32(2.0**23)  # full scale of 24-bit samples
-_MOST_CHANNELS = 64
+_CONDITIONS_KEPT = 64
 
 
 def load(
@@ -49,7 +55,6 @@ def load(
         WeightsError: no such model, or its weights are missing, damaged or cannot be fetched.
         ConfigError: there is no such device or precision, or something is given that the model has no use for.
     """
-    from soundsieve.nn.int8 import to_precision
     from soundsieve.weights.catalog import load_model
 
     system = load_model(name_or_path, device, weights=weights, clap=clap, tokenizer=tokenizer)
@@ -57,48 +62,15 @@ def load(
     return Separator(system, device)
 
 
-@dataclass(frozen=True, eq=False)
-class Separation:
-    """The answer to one query about one recording.
-
-    Attributes:
-        target: what was asked for, float32, in the recording's own shape, ``(C, T)`` or ``(T,)``.
-        residual: everything else, ``mixture - target``, so that the two add up to the mixture: exactly for recordings
-            of up to 24 bits (any of their PCM files) as long as neither passes 2, to float32 rounding otherwise.
-        sample_rate: the recording's, in Hz.
-        presence: probability that the sound is there at all; None where the system cannot tell.
-        query: what was asked.
-    """
-
-    target: Samples
-    residual: Samples
-    sample_rate: int
-    presence: float | None
-    query: Query
-
-    def save(
-        self, path: str | Path, *, part: Literal["target", "residual"] = "target", subtype: str | None = None
-    ) -> Written:
-        """Write the target, or the residual, as the kind of file that the suffix names; see `audio.encode`.
-
-        Returns:
-            The path, and a note where the file could not hold the samples exactly as they are.
-
-        Raises:
-            AudioError: the file cannot be written.
-        """
-        if part not in ("target", "residual"):
-            raise ConfigError(f"part is '{part}': choose target or residual")
-        samples = self.target if part == "target" else self.residual
-        return audio.encode(path, samples, self.sample_rate, subtype=subtype)
-
-
 class Separator:
     """A system with what surrounds it: sample rates, channels and length of any recording.
 
-    Every channel is separated on its own, with the same condition. The recording is resampled to the system's rate
-    and its target back, so what lies above half the system's rate is never part of the target: it stays in the
-    residual. A silent channel's target is silence.
+    A recording of several channels is separated by one decision for all of them where the system can
+    (``System.shares_channels``), so that the stereo image stays, and channel by channel otherwise. It is resampled to
+    the system's rate and its target back, so what lies above half the system's rate is never part of the target: it
+    stays in the residual. A silent channel's target is silence.
+
+    Several threads may use one Separator at once: each gets what it would get alone.
 
     Args:
         system: what answers; it is moved to the device and put in evaluation mode.
@@ -108,16 +80,27 @@ class Separator:
     def __init__(self, system: System, device: str | torch.device = "cpu") -> None:
         self.device = pick_device(device)
         self.system = system.to(self.device).eval()
-        self._last: tuple[object, Condition] | None = None
+        self._encoded: OrderedDict[object, Condition] = OrderedDict()
+        self._encoding = threading.Lock()
 
     @property
     def presence_threshold(self) -> float:
         """Below this presence the sound counts as not found; the system's own, 0.5 where it has none."""
         return float(getattr(self.system, "presence_threshold", 0.5))
 
+    @overload
+    def separate(  # type: ignore[overload-overlap]  # a path is a sequence of its letters; str comes first
+        self, mixture: Mixture, text: str | Sequence[str] | None = None, **options: Unpack[Options]
+    ) -> Separation: ...
+
+    @overload
+    def separate(
+        self, mixture: Sequence[Mixture], text: str | Sequence[str] | None = None, **options: Unpack[Options]
+    ) -> list[Separation]: ...
+
     def separate(
         self,
-        mixture: Mixture,
+        mixture: Mixture | Sequence[Mixture],
         text: str | Sequence[str] | None = None,
         *,
         sample_rate: int | None = None,
@@ -126,15 +109,18 @@ class Separator:
         unlike: ClipLike | Sequence[ClipLike] | None = None,
         audio_weight: float | None = None,
         query: Query | None = None,
+        like_spans: Sequence[Moment] | None = None,
+        unlike_spans: Sequence[Moment] | None = None,
         segment_s: float | None = None,
         overlap: float = 0.25,
         batch: int = 4,
         progress: Callable[[float], None] | None = None,
-    ) -> Separation:
-        """Take one sound out of a recording.
+    ) -> Separation | list[Separation]:
+        """Take one sound out of a recording, in memory.
 
         Args:
-            mixture: a path, or samples ``(C, T)`` or ``(T,)`` as a numpy array or torch tensor.
+            mixture: a path, a file's bytes, an open binary file, or samples ``(C, T)`` or ``(T,)`` as a numpy array or
+                torch tensor; or a list of these, one after the other.
             text: what to extract, in words; several texts are averaged.
             sample_rate: of the samples, in Hz; a file knows its own.
             exclude: what to suppress, in words.
@@ -142,32 +128,200 @@ class Separator:
             unlike: example clips of what to suppress.
             audio_weight: share of the example clips, from 0 to 1, on a side that has text too; by default half.
             query: all of the above in one, instead of them.
+            like_spans: moments of the recording itself, (start, end) in seconds, as further examples of what to
+                extract.
+            unlike_spans: likewise of what to suppress.
             segment_s: seconds that go through the system at once; by default what it was trained on.
             overlap: fraction of a segment shared with the next.
             batch: how many segments go through the system at once.
             progress: called with the fraction done, now and then.
 
         Returns:
-            Target and residual with the recording's own shape, length and sample rate.
+            Target and residual with the recording's own shape, length and sample rate; a list of these for a list.
 
         Raises:
             AudioError: a recording or example clip cannot be read or used.
             QueryError: nothing, or nothing this system understands, is asked.
             ConfigError: a setting is out of range.
         """
-        if query is None:
-            weight = Query.audio_weight if audio_weight is None else audio_weight
-            query = Query(text, exclude, like, unlike, weight)  # type: ignore[arg-type]  # Query makes tuples of them
-        elif not all(asked is None for asked in (text, exclude, like, unlike, audio_weight)):
-            raise QueryError("give either a query, or text, exclude, like, unlike and audio_weight, not both")
-        condition = self.encode(query)
-        samples, rate, is_flat = _read(mixture, sample_rate)
-        target, presence = self._extract(samples, rate, condition, segment_s, overlap, batch, progress)
-        target = _on_grid_of(samples, target)
-        residual = samples - target
-        if is_flat:
-            target, residual = target[0], residual[0]
-        return Separation(target, residual, rate, presence, query)
+        asked = Asked(text, exclude, like, unlike, audio_weight, query, like_spans, unlike_spans)
+        how = How(segment_s, overlap, batch)
+        if not isinstance(mixture, (list, tuple)):
+            return self._separate(mixture, sample_rate, asked, how, progress)  # type: ignore[arg-type]
+        return [
+            self._separate(one, sample_rate, asked, how, _share_of(progress, index, len(mixture)))
+            for index, one in enumerate(mixture)
+        ]
+
+    def _separate(
+        self,
+        mixture: Mixture,
+        sample_rate: int | None,
+        asked: Asked,
+        how: How,
+        progress: Callable[[float], None] | None,
+    ) -> Separation:
+        stream, query = self._stream(mixture, sample_rate, asked, how, progress)
+        with stream:
+            blocks = list(stream)
+        flat = getattr(mixture, "ndim", 2) == 1
+        target = _whole([block.target for block in blocks], flat)
+        residual = _whole([block.residual for block in blocks], flat)
+        return Separation(target, residual, stream.sample_rate, stream.presences[0], query, stream.spans[0])
+
+    def separate_stream(
+        self, source: Mixture | audio.Reader, text: str | Sequence[str] | None = None, **options: Unpack[Options]
+    ) -> Stream:
+        """Take one sound out of a recording of any length, block by block, in memory that does not grow with it.
+
+        The source is read as the blocks are asked for, a segment or two ahead, and closed after the last one; to stop
+        before, use the stream as a context manager.
+
+        Args:
+            source: as in `separate`, or an `audio.Reader`, which is left open.
+            text: as in `separate`, like every other argument.
+
+        Returns:
+            An iterator of blocks, each with its stretch of mixture, target and residual; it knows the recording's
+            rate and channels beforehand, and what was found afterwards.
+
+        Raises:
+            AudioError: here, or while the blocks are read: the recording or an example clip cannot be read or used.
+            QueryError: nothing, or nothing this system understands, is asked.
+            ConfigError: a setting is out of range.
+        """
+        asked, how = taken(text, options)
+        return self._stream(source, options.get("sample_rate"), asked, how, options.get("progress"))[0]
+
+    def find(
+        self, source: Mixture | audio.Reader, text: str | Sequence[str] | None = None, **options: Unpack[Options]
+    ) -> list[Span]:
+        """Where a sound is in a recording of any length; see `soundsieve.presence`. Takes what `separate_stream` takes.
+
+        Returns:
+            The stretches in which it was found, in order, each with its score; none where it was not.
+        """
+        with self.separate_stream(source, text, **options) as stream:
+            for _ in stream:
+                pass
+        return list(stream.spans[0])
+
+    def extract_file(
+        self,
+        source: Mixture | audio.Reader,
+        text: str | Sequence[str] | None = None,
+        *,
+        target: audio.Target | None = None,
+        residual: audio.Target | None = None,
+        subtype: str | None = None,
+        clip_mode: ClipMode = "none",
+        **options: Unpack[Options],
+    ) -> Extraction:
+        """Take one sound out of a recording of any length, from disk to disk.
+
+        Args:
+            source: as in `separate_stream`, like every other argument that is not told here.
+            text: likewise.
+            target: where the sound goes; nowhere by default.
+            residual: where everything else goes; nowhere by default.
+            subtype: of both files, see `audio.Writer`.
+            clip_mode: likewise.
+
+        Returns:
+            What was written and found. Files appear whole or not at all.
+
+        Raises:
+            AudioError: the recording cannot be read, or a file cannot be written.
+            QueryError: nothing, or nothing this system understands, is asked.
+            ConfigError: a setting is out of range.
+        """
+        asked, how = taken(text, options)
+        samples = 0
+        with ExitStack() as stack:
+            stream, query = self._stream(source, options.get("sample_rate"), asked, how, options.get("progress"))
+            stack.enter_context(stream)
+
+            def writer(where: audio.Target | None) -> audio.Writer | None:
+                if where is None:
+                    return None
+                made = audio.Writer(where, stream.sample_rate, stream.channels, subtype=subtype, clip_mode=clip_mode)
+                return stack.enter_context(made)
+
+            to_target, to_residual = writer(target), writer(residual)
+            for block in stream:
+                samples += block.mixture.shape[1]
+                if to_target is not None:
+                    to_target.write(block.target)
+                if to_residual is not None:
+                    to_residual.write(block.residual)
+        return Extraction(
+            None if to_target is None else to_target.written,
+            None if to_residual is None else to_residual.written,
+            samples,
+            stream.sample_rate,
+            stream.presences[0],
+            query,
+            stream.spans[0],
+        )
+
+    def split(
+        self,
+        mixture: Mixture,
+        queries: Sequence[str | Query],
+        *,
+        sample_rate: int | None = None,
+        segment_s: float | None = None,
+        overlap: float = 0.25,
+        batch: int = 4,
+        progress: Callable[[float], None] | None = None,
+    ) -> Splits:
+        """Divide a recording among several queries, in memory.
+
+        All queries are answered at once. Where several of them claim the same sound it is shared out in proportion to
+        the claims (`soundsieve.streaming.share_out`), so the targets and the rest add up to the recording.
+
+        Args:
+            mixture: as in `separate`, like every other argument that is not told here.
+            queries: what to divide it among, in words or as queries.
+
+        Raises:
+            AudioError: the recording or an example clip cannot be read or used.
+            QueryError: there is no query, or one that this system does not understand.
+            ConfigError: a setting is out of range.
+        """
+        asked = queries_of(queries)
+        with self.split_stream(
+            mixture,
+            asked,
+            sample_rate=sample_rate,
+            segment_s=segment_s,
+            overlap=overlap,
+            batch=batch,
+            progress=progress,
+        ) as stream:
+            blocks = list(stream)
+        flat = getattr(mixture, "ndim", 2) == 1
+        targets = tuple(_whole([block.targets[q] for block in blocks], flat) for q in range(len(asked)))
+        rest = _whole([block.residual for block in blocks], flat)
+        return Splits(targets, rest, stream.sample_rate, stream.presences, stream.spans, asked)
+
+    def split_stream(
+        self,
+        source: Mixture | audio.Reader,
+        queries: Sequence[str | Query],
+        *,
+        sample_rate: int | None = None,
+        segment_s: float | None = None,
+        overlap: float = 0.25,
+        batch: int = 4,
+        progress: Callable[[float], None] | None = None,
+    ) -> Stream:
+        """As `split`, block by block: every block has a target for each query, and the rest as its residual."""
+        asked = queries_of(queries)
+        conditions = [self.encode(query) for query in asked]  # what cannot be answered is said before anything is read
+        with ExitStack() as stack:
+            recording = stack.enter_context(opened(source, sample_rate))
+            return self._blocks(recording, conditions, How(segment_s, overlap, batch), progress, stack, share=True)
 
     def encode(self, query: Query) -> Condition:
         """The condition of a query, on the system's device; asked again for the same query it is not made again.
@@ -178,83 +332,74 @@ class Separator:
         """
         self.system.check_query(query)
         key = _key(query)
-        if self._last is not None and key is not None and self._last[0] == key:
-            return self._last[1]
-        decoded = replace(query, like=_decoded(query.like), unlike=_decoded(query.unlike))
-        with torch.inference_mode():
-            condition = self.system.encode_query(decoded).to(self.device)
-        self._last = None if key is None else (key, condition)
+        with self._encoding:  # one at a time: tokenizers are not made for more
+            if key is not None and key in self._encoded:
+                self._encoded.move_to_end(key)
+                return self._encoded[key]
+            decoded = replace(query, like=_decoded(query.like), unlike=_decoded(query.unlike))
+            with torch.inference_mode():
+                condition = self.system.encode_query(decoded).to(self.device)
+            if key is not None:
+                self._encoded[key] = condition
+                if len(self._encoded) > _CONDITIONS_KEPT:
+                    self._encoded.popitem(last=False)
         return condition
 
-    def _extract(
+    def _stream(
         self,
-        samples: Samples,
-        rate: int,
-        condition: Condition,
-        segment_s: float | None,
-        overlap: float,
-        batch: int,
+        source: Mixture | audio.Reader,
+        sample_rate: int | None,
+        asked: Asked,
+        how: How,
         progress: Callable[[float], None] | None,
-    ) -> tuple[Samples, float | None]:
-        target = np.zeros_like(samples)
-        audible = np.abs(samples).max(axis=1) > 0
-        rows = audio.resample(samples[audible] if audible.any() else samples[:1], rate, self.system.sample_rate)
-        estimate = segments.separate(
+    ) -> tuple[Stream, Query]:
+        query = None if asked.needs_recording else asked.about(None)
+        condition = None if query is None else self.encode(query)  # what cannot be answered is said first
+        with ExitStack() as stack:
+            recording = stack.enter_context(opened(source, sample_rate))
+            if query is None or condition is None:
+                query = asked.about(recording)
+                condition = self.encode(query)
+            return self._blocks(recording, [condition], how, progress, stack), query
+
+    def _blocks(
+        self,
+        recording: Recording,
+        conditions: list[Condition],
+        how: How,
+        progress: Callable[[float], None] | None,
+        stack: ExitStack,
+        *,
+        share: bool = False,
+    ) -> Stream:
+        blocks = separate_blocks(
             self.system,
-            torch.from_numpy(np.ascontiguousarray(rows)),
-            condition,
-            segment_s=segment_s,
-            overlap=overlap,
-            batch=batch,
+            recording.blocks(),
+            recording.sample_rate,
+            conditions,
+            segment_s=how.segment_s,
+            overlap=how.overlap,
+            batch=how.batch,
+            share=share,
+        )
+        return Stream(
+            blocks,
+            recording.sample_rate,
+            recording.channels,
+            recording.samples,
+            [self.presence_threshold] * len(conditions),
             progress=progress,
+            close=stack.pop_all().close,
         )
-        presence = None if estimate.presence is None else float(estimate.presence.max())
-        if not audible.any():
-            return target, None if presence is None else 0.0
-        back = audio.resample(estimate.target.numpy(), self.system.sample_rate, rate, length=samples.shape[1])
-        target[audible] = back
-        return target, presence
 
 
-def _read(mixture: Mixture, sample_rate: int | None) -> tuple[Samples, int, bool]:
-    """A recording as ``(C, T)``, its rate, and whether it was given as ``(T,)``."""
-    if isinstance(mixture, (str, Path)):
-        if sample_rate is not None:
-            raise AudioError("sample_rate is for samples; a file knows its own")
-        return (*audio.decode(mixture), False)
-    if not isinstance(mixture, (np.ndarray, torch.Tensor)):
-        raise AudioError(f"a recording is a path, a numpy array or a torch tensor; got {type(mixture).__name__}")
-    if sample_rate is None:
-        raise AudioError("samples come without their rate: give sample_rate, in Hz")
-    return (*check_samples(mixture, sample_rate, "the recording"), mixture.ndim == 1)
+def _share_of(progress: Callable[[float], None] | None, index: int, whole: int) -> Callable[[float], None] | None:
+    return None if progress is None else lambda done: progress((index + done) / whole)
 
 
-def check_samples(
-    samples: np.ndarray[Any, np.dtype[Any]] | torch.Tensor, sample_rate: int, what: str
-) -> tuple[Samples, int]:
-    """Samples from a caller as float32 ``(C, T)``, and their rate.
-
-    Raises:
-        AudioError: integers, complex numbers, a wrong shape, no samples, values that are not finite, or a bad rate.
-    """
-    array = samples.detach().cpu().numpy() if isinstance(samples, torch.Tensor) else np.asarray(samples)
-    if isinstance(sample_rate, bool) or int(sample_rate) != sample_rate or sample_rate <= 0:
-        raise AudioError(f"{what} has a sample rate of {sample_rate}: it is a whole number of Hz above 0")
-    if not np.issubdtype(array.dtype, np.floating):
-        raise AudioError(f"{what} has {array.dtype} samples: give floats in [-1, 1] (for int16, divide by 32768)")
-    if array.ndim not in (1, 2):
-        raise AudioError(f"{what} has shape {array.shape}: give (C, T), or (T,) for one channel")
-    if array.size == 0:
-        raise AudioError(f"{what} holds no samples")
-    array = np.atleast_2d(array)
-    if len(array) > _MOST_CHANNELS and len(array) > array.shape[1]:
-        raise AudioError(
-            f"{what} has {len(array)} channels of {array.shape[1]} samples: channels come first, time last"
-        )
-    with np.errstate(over="ignore"):  # what is past float32 turns infinite, and is refused as such
-        array = np.ascontiguousarray(array, dtype=np.float32)
-    audio.check_finite(array, int(sample_rate), what)
-    return array, int(sample_rate)
+def _whole(stretches: Sequence[Samples], flat: bool) -> Samples:
+    joined = np.concatenate(stretches, axis=1)
+    return joined[0] if flat else joined
 
 
 def _decoded(clips: Sequence[ClipLike]) -> tuple[Clip, ...]:
@@ -272,15 +417,3 @@ def _key(query: Query) -> object | None:
         status = Path(clip).stat()
         stamps.append((status.st_mtime_ns, status.st_size))
     return (query, tuple(stamps))
-
-
-def _on_grid_of(mixture: Samples, target: Samples) -> Samples:
-    """Round the target to the 24-bit grid where the mixture lies on it, so that target + residual has no rounding.
-
-    Multiples of 2^-23 up to 2 are float32 numbers, and so are their sums and differences up to 2. A mixture that is
-    not on the grid (decoded from a lossy file, or made of floats) leaves the target as it is.
-    """
-    scaled = mixture * _GRID
-    if not np.array_equal(scaled, np.rint(scaled)):
-        return target
-    return np.asarray(np.rint(target * _GRID) / _GRID, dtype=np.float32)
