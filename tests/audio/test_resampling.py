@@ -66,7 +66,7 @@ def test_what_is_held_back_does_not_grow(from_rate: int, to_rate: int) -> None:
     for second in range(1, 21):
         given += stream.push(np.zeros((1, from_rate), np.float32)).shape[1]
         held.append(second * to_rate - given)
-    assert 0 < min(held)
+    assert min(held) > 0
     assert max(held) < 0.15 * to_rate
     assert given + stream.finish().shape[1] == 20 * to_rate
 

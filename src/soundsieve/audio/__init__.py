@@ -4,7 +4,7 @@ Samples are float32, shape ``(C, T)``, nominally in [-1, 1]; nothing here change
 """
 
 from soundsieve.audio.files import decode, encode, probe
-from soundsieve.audio.formats import CONTAINERS, output_container, output_subtype
+from soundsieve.audio.formats import CONTAINERS, READABLE, output_container, output_subtype
 from soundsieve.audio.info import AudioInfo, Samples, check_finite
 from soundsieve.audio.reader import Reader
 from soundsieve.audio.resampling import StreamResampler, resample, resampled_length
@@ -13,6 +13,7 @@ from soundsieve.audio.writer import ClipMode, Target, Writer, Written
 
 __all__ = [
     "CONTAINERS",
+    "READABLE",
     "AudioInfo",
     "ClipMode",
     "Reader",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import soundfile
 
+from soundsieve.audio import ffmpeg
 from soundsieve.audio.info import AudioInfo
 
 CONTAINERS: dict[str, tuple[str, str]] = {
@@ -22,6 +23,13 @@ CONTAINERS: dict[str, tuple[str, str]] = {
     ".au": ("AU", "PCM_16"),
 }
 """Suffix -> (container, default sample format) of what `encode` writes; `decode` reads whatever libsndfile can."""
+
+READABLE = (
+    frozenset(CONTAINERS)
+    | {".aifc", ".snd", ".bwf", ".mp2", ".mpga", ".voc", ".sph", ".nist", ".ircam", ".sf", ".8svx", ".svx"}
+    | ffmpeg.SUFFIXES
+)
+"""Names by which a folder's recordings are known; a file named otherwise is read as well if it is asked for."""
 
 ANY_RANGE = frozenset({"FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"})
 """Sample formats that store samples past full scale."""
