@@ -6,9 +6,10 @@ A page asks for a table with a pair of comments; what stands between them is rep
     <!-- /results -->
 
 NAME is a file of benchmarks/results without its suffix: `speed` as `benchmarks/speed.py` writes it, `loader` as
-`benchmarks/loader.py` does, anything else as `soundsieve evaluate -o` does. `labels-NAME` lists what the model of that
-file separates best and worst, `compare-NAME` sets all files that begin with NAME side by side, `log-NAME` is a training
-run's log.csv, kept as NAME.csv. Two names need no file: `models` is the catalogue of models, and `checksum` is one line
+`benchmarks/loader.py` does, `long`, `stereo` and `split` by the scripts of that name, anything else as
+`soundsieve evaluate -o` does. `labels-NAME` lists what the model of that file separates best and worst, `compare-NAME`
+sets all files that begin with NAME side by side, `log-NAME` is a training run's log.csv, kept as NAME.csv. Two names
+need no file: `models` is the catalogue of models, and `checksum` is one line
 about the embedded model's weights.
 
     python benchmarks/write_tables.py            # write
@@ -119,6 +120,52 @@ def clapsep_speed_table(result: dict[str, Any]) -> str:
             f"(at least {loss['to_float32_least_db']:.1f})."
         )
     return "\n".join(lines) + "\n"
+
+
+def long_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/long.py` measured."""
+    lines = ["| recording | time | faster than real time | peak memory |", "| --- | ---: | ---: | ---: |"]
+    for row in result["rows"]:
+        length = f"{row['minutes']:g} min" if row["minutes"] < 60 else f"{row['minutes'] / 60:g} h"
+        cells = f"{row['seconds']:.1f} s | {row['speed']:.0f} times | {row['peak_rss_mib']:.0f} MiB"
+        lines.append(f"| {length} stereo | {cells} |")
+    lines += ["", _where(result)]
+    return "\n".join(lines) + "\n"
+
+
+def stereo_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/stereo.py` measured."""
+    lines = [
+        "| channels | SDRi, dB | error of the level difference, dB: median | mean | time |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, row in result["modes"].items():
+        low, high = row["sdri_interval"]
+        gain = f"{row['sdri']:.2f} ({low:.2f} to {high:.2f})"
+        errors = f"{row['level_error_db_median']:.2f} | {row['level_error_db']:.2f}"
+        lines.append(f"| {name} | {gain} | {errors} | {row['seconds']:.1f} s |")
+    lines += ["", f"{result['mixtures']} mixtures, both sounds of each asked for. " + _where(result)]
+    return "\n".join(lines) + "\n"
+
+
+def split_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/split.py` measured."""
+    lines = ["| asked | SDRi, dB |", "| --- | ---: |"]
+    for name, row in result["modes"].items():
+        lines.append(f"| {name} | {row['sdri']:.2f} ({row['sdri_interval'][0]:.2f} to {row['sdri_interval'][1]:.2f}) |")
+    low, high = result["difference_interval"]
+    difference = f"The difference is {result['difference']:+.2f} dB ({low:+.2f} to {high:+.2f})."
+    lines += ["", f"{result['mixtures']} mixtures, both sounds of each. {difference} " + _where(result)]
+    return "\n".join(lines) + "\n"
+
+
+def _where(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    return (
+        f"Model `{result['model']}`, {result['threads']} thread{'s' * (result['threads'] != 1)} of {machine['cpu']} "
+        f"({machine['cores']} cores, {machine['memory_gib']} GiB), {machine['system']}, {versions}."
+    )
 
 
 def labels_table(result: dict[str, Any], shown: int = 8, at_least: int = 4) -> str:
@@ -275,6 +322,9 @@ def render(name: str) -> str:
         "loader": loader_table,
         "free-text": free_text_table,
         "recall": recall_table,
+        "long": long_table,
+        "stereo": stereo_table,
+        "split": split_table,
     }
     return kinds.get(result.get("kind"), quality_table)(result)
 
