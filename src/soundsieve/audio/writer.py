@@ -219,6 +219,7 @@ class Writer:
             yield np.frombuffer(piece, np.float32).reshape(-1, self.channels)
 
     def _create(self, subtype: str) -> soundfile.SoundFile:
+        self._temporary.touch()  # says why, where libsndfile would speak of a system error
         name = os.fsencode(self._temporary)
         return soundfile.SoundFile(name, "w", self.sample_rate, self.channels, subtype, format=self.container)
 
