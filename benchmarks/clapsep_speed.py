@@ -27,8 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from speed import machine
-from write_tables import clapsep_speed_table
 
 CONFIGURATIONS = ("plain", "float32", "int8")
 SECONDS = 10
@@ -314,6 +312,9 @@ def main() -> None:
         else:
             print(json.dumps(child(rest[0], what, options.threads, options.repeats, rest[1])))
         return
+
+    from speed import machine
+    from write_tables import clapsep_speed_table
 
     threads, shared = options.threads, ["--threads", str(options.threads), "--repeats", str(options.repeats)]
     with tempfile.TemporaryDirectory() as folder:

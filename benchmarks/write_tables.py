@@ -74,9 +74,9 @@ def speed_table(result: dict[str, Any]) -> str:
 def clapsep_speed_table(result: dict[str, Any]) -> str:
     """What `benchmarks/clapsep_speed.py` measured: the whole, its parts with their floor, and what int8 costs."""
     rows, plain = result["rows"], result["rows"]["plain"]
-    kinds = {"separate_s": f"{result['seconds']} s separated", "text_s": "text query", "audio_s": "audio query"}
+    asked = {"separate_s": f"{result['seconds']} s separated", "text_s": "text query", "audio_s": "audio query"}
     lines = ["| | plain | float32 | int8 |", "| --- | ---: | ---: | ---: |"]
-    for key, name in kinds.items():
+    for key, name in asked.items():
         cells = [
             f"{row[key]:.3f} s" + ("" if row is plain else f" ({plain[key] / row[key]:.1f}x)") for row in rows.values()
         ]
@@ -94,7 +94,7 @@ def clapsep_speed_table(result: dict[str, Any]) -> str:
         times = " | ".join(f"{1000 * row['parts_s'][part]:.0f} ms" for row in rows.values())
         work = f"{gflop[part]:.1f} | {1000 * gflop[part] / rates['float32']:.0f} ms" if part in gflop else " | "
         lines.append(f"| {part} | {times} | {work} |")
-    for key, part in zip(kinds, ("separation", "text query", "audio query"), strict=True):
+    for key, part in zip(asked, ("separation", "text query", "audio query"), strict=True):
         times = " | ".join(f"{1000 * row[key]:.0f} ms" for row in rows.values())
         lines.append(f"| **{part}** | {times} | {gflop[part]:.1f} | {1000 * gflop[part] / rates['float32']:.0f} ms |")
     spans = "; ".join(
