@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -295,3 +297,33 @@ def test_base_has_exactly_the_published_names_and_shapes() -> None:
     }
     assert ours == expected
     assert Counter(ours.values()) == Counter(expected.values())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts memory as Linux does")
+def test_base_answers_a_text_query_in_little_memory(tmp_path: Path) -> None:
+    """Weights are mapped, those of CLAP's audio tower not even read: less than the file and half of it again."""
+    with torch.device("meta"):
+        state = CLAPSep(CLAPSepConfig.base())
+    system = state.to_empty(device="cpu")
+    with torch.no_grad():
+        for k, tensor in enumerate(system.state_dict().values()):
+            tensor.fill_(k % 7 / 1000 if tensor.is_floating_point() else 0)
+    save_system(tmp_path / "base.safetensors", system)
+    del system
+    code = """
+import sys, torch
+from soundsieve.query import Condition
+from soundsieve.weights.checkpoint import load_system
+torch.set_num_threads(2)
+system = load_system(sys.argv[1])
+ids = torch.arange(4, 12)[None]
+with torch.inference_mode():
+    asked = system.clap.embed_tokens(ids, torch.ones_like(ids))
+    system(torch.zeros(1, 320000), Condition(asked, asked))
+# In KiB, of this program alone: getrusage would count what its parent held when it was started.
+print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 2**20)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "base.safetensors")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.3
