@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from signals import tone, tone_and_noise
 import soundsieve
 from soundsieve import audio
 from soundsieve.errors import AudioError, ConfigError, QueryError, WeightsError
-from soundsieve.query import Query
+from soundsieve.query import Condition, Query
 from soundsieve.separator import Separation, Separator, load
+from soundsieve.systems.base import Estimate
 
 
 @pytest.fixture
@@ -456,6 +458,34 @@ def test_splits_add_up(rate: int, tmp_path: Path) -> None:
     audio.encode(tmp_path / "a.wav", mixture, rate)
     parts = list(gains.split_stream(tmp_path / "a.wav", ["a dog", "rain"]))
     assert np.array_equal(np.concatenate([part.residual for part in parts], 1), splits.rest)
+
+
+class Axes(IdentitySystem):
+    """Every word has an axis of its own; remembers what it is asked."""
+
+    def encode_query(self, query: Query) -> Condition:
+        axes = torch.eye(4)[["dog", "hound", "rain", "wind"].index(query.text[0])][None]
+        wanted = torch.eye(4)[:1] if query.text[0] == "hound" else axes  # the same thing as a dog
+        return Condition(wanted, torch.eye(4)[3:] if query.exclude else torch.zeros(1, 4))
+
+    def estimate_many(self, mixture: torch.Tensor, conditions: Sequence[Condition]) -> list[Estimate]:
+        self.asked = [(c.positive[0].tolist(), (c.negative[0] > 0).tolist()) for c in conditions]
+        return super().estimate_many(mixture, conditions)
+
+
+def test_splits_exclude_each_other() -> None:
+    system = Axes()
+    Separator(system).split(GOOD, ["dog", "hound", Query("rain", exclude="noise")], sample_rate=8000)
+    assert system.asked == [
+        ([1, 0, 0, 0], [False, False, True, False]),
+        ([1, 0, 0, 0], [False, False, True, False]),
+        ([0, 0, 1, 0], [True, False, False, True]),
+    ]
+    Separator(system).split(GOOD, ["dog", "hound"], sample_rate=8000)
+    assert system.asked == [([1, 0, 0, 0], [False] * 4)] * 2
+    only_words = Axes(IdentityConfig(queries=("text",)))
+    Separator(only_words).split(GOOD, ["dog", "rain"], sample_rate=8000)
+    assert [negative for _, negative in only_words.asked] == [[False] * 4] * 2
 
 
 # Moments of the recording itself

@@ -19,7 +19,7 @@ from soundsieve.asking import Asked, How, Options, queries_of, taken
 from soundsieve.audio import ClipMode, Samples
 from soundsieve.nn.int8 import to_precision
 from soundsieve.presence import Span
-from soundsieve.query import Clip, ClipLike, Condition, Query
+from soundsieve.query import Clip, ClipLike, Condition, Query, combine
 from soundsieve.recordings import Mixture, Moment, Recording, check_samples, opened
 from soundsieve.results import Extraction, Separation, Splits
 from soundsieve.streaming import Stream, separate_blocks
@@ -29,6 +29,7 @@ from soundsieve.weights.checkpoint import pick_device
 __all__ = ["Extraction", "Mixture", "Moment", "Options", "Separation", "Separator", "Splits", "check_samples", "load"]
 
 _CONDITIONS_KEPT = 64
+_SAME_COSINE = 0.98
 
 
 def load(
@@ -114,6 +115,7 @@ class Separator:
         segment_s: float | None = None,
         overlap: float = 0.25,
         batch: int = 4,
+        threshold: float | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Separation | list[Separation]:
         """Take one sound out of a recording, in memory.
@@ -134,6 +136,7 @@ class Separator:
             segment_s: seconds that go through the system at once; by default what it was trained on.
             overlap: fraction of a segment shared with the next.
             batch: how many segments go through the system at once.
+            threshold: from which presence, 0 to 1, the sound counts as found; by default the system's own.
             progress: called with the fraction done, now and then.
 
         Returns:
@@ -145,7 +148,7 @@ class Separator:
             ConfigError: a setting is out of range.
         """
         asked = Asked(text, exclude, like, unlike, audio_weight, query, like_spans, unlike_spans)
-        how = How(segment_s, overlap, batch)
+        how = How(segment_s, overlap, batch, threshold)
         if not isinstance(mixture, (list, tuple)):
             return self._separate(mixture, sample_rate, asked, how, progress)  # type: ignore[arg-type]
         return [
@@ -273,12 +276,14 @@ class Separator:
         segment_s: float | None = None,
         overlap: float = 0.25,
         batch: int = 4,
+        threshold: float | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Splits:
         """Divide a recording among several queries, in memory.
 
-        All queries are answered at once. Where several of them claim the same sound it is shared out in proportion to
-        the claims (`soundsieve.streaming.share_out`), so the targets and the rest add up to the recording.
+        All queries are answered at once, each with the others as exclusions where the system takes these. Where
+        several still claim the same sound it is shared out in proportion to the claims
+        (`soundsieve.streaming.share_out`), so the targets and the rest add up to the recording.
 
         Args:
             mixture: as in `separate`, like every other argument that is not told here.
@@ -297,6 +302,7 @@ class Separator:
             segment_s=segment_s,
             overlap=overlap,
             batch=batch,
+            threshold=threshold,
             progress=progress,
         ) as stream:
             blocks = list(stream)
@@ -314,14 +320,18 @@ class Separator:
         segment_s: float | None = None,
         overlap: float = 0.25,
         batch: int = 4,
+        threshold: float | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Stream:
         """As `split`, block by block: every block has a target for each query, and the rest as its residual."""
         asked = queries_of(queries)
         conditions = [self.encode(query) for query in asked]  # what cannot be answered is said before anything is read
+        if "exclude" in self.system.queries:
+            conditions = _against_each_other(conditions)
         with ExitStack() as stack:
             recording = stack.enter_context(opened(source, sample_rate))
-            return self._blocks(recording, conditions, How(segment_s, overlap, batch), progress, stack, share=True)
+            how = How(segment_s, overlap, batch, threshold)
+            return self._blocks(recording, conditions, how, progress, stack, share=True)
 
     def encode(self, query: Query) -> Condition:
         """The condition of a query, on the system's device; asked again for the same query it is not made again.
@@ -387,10 +397,26 @@ class Separator:
             recording.sample_rate,
             recording.channels,
             recording.samples,
-            [self.presence_threshold] * len(conditions),
+            [self.presence_threshold if how.threshold is None else how.threshold] * len(conditions),
             progress=progress,
             close=stack.pop_all().close,
         )
+
+
+def _against_each_other(conditions: Sequence[Condition]) -> list[Condition]:
+    """Each condition with what the others want as exclusions, beside its own; the same sound never against itself."""
+    found = []
+    for one in conditions:
+        wanted = torch.nn.functional.normalize(one.positive, dim=1)
+        others = [
+            other
+            for other in (torch.nn.functional.normalize(two.positive, dim=1) for two in conditions)
+            if bool(other.any()) and float((wanted * other).sum()) < _SAME_COSINE
+        ]
+        negatives = [torch.nn.functional.normalize(one.negative, dim=1)] if bool(one.negative.any()) else []
+        joined = combine(torch.cat(negatives + others), None) if negatives or others else None
+        found.append(one if joined is None or not others else Condition(one.positive, joined))
+    return found
 
 
 def _share_of(progress: Callable[[float], None] | None, index: int, whole: int) -> Callable[[float], None] | None:
