@@ -48,7 +48,7 @@ class Cnn14Config:
     @classmethod
     def debug(cls) -> Cnn14Config:
         """A tiny one for tests, which knows all 527 classes."""
-        return cls(n_fft=512, n_mels=16, channels=(4, 4, 8))
+        return cls(n_fft=512, hop_length=256, n_mels=16, channels=(4, 4, 8))
 
 
 class ConvBlock(nn.Module):
