@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
-from soundsieve.errors import QueryError
+from soundsieve.errors import ConfigError, QueryError
 from soundsieve.query import ClipLike, Query
 from soundsieve.recordings import Moment, Recording
 
@@ -25,6 +25,7 @@ class Options(TypedDict, total=False):
     segment_s: float | None
     overlap: float
     batch: int
+    threshold: float | None
     progress: Callable[[float], None] | None
 
 
@@ -35,6 +36,11 @@ class How:
     segment_s: float | None = None
     overlap: float = 0.25
     batch: int = 4
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ConfigError(f"threshold is {self.threshold}: a presence lies between 0 and 1")
 
 
 @dataclass(frozen=True)

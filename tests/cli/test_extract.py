@@ -10,7 +10,8 @@ from identity_system import IdentityConfig, IdentitySystem
 from signals import tone, tone_and_noise
 
 from soundsieve import audio
-from soundsieve.cli.extract import slug, split_arguments
+from soundsieve.cli.inputs import split_arguments
+from soundsieve.cli.outputs import slug
 from soundsieve.cli.main import main
 from soundsieve.errors import QueryError
 from soundsieve.separator import Separator
@@ -56,7 +57,7 @@ def written() -> list[str]:
 
 def test_a_recording_gives_a_recording_alike(run, street: Path) -> None:
     code, out, err = run("a dog barking", street)
-    assert (code, out, err) == (0, "sieved/street.a-dog-barking.wav\n", "")
+    assert (code, out, err) == (0, "sieved/street.a-dog-barking.wav\n", "street.wav: 0.0-0.5 s\n")
     assert written() == ["street.a-dog-barking.wav"]
     before, after = audio.probe(street), audio.probe("sieved/street.a-dog-barking.wav")
     assert (after.sample_rate, after.channels, after.samples, after.format, after.subtype) == (
@@ -70,7 +71,7 @@ def test_a_recording_gives_a_recording_alike(run, street: Path) -> None:
 
 @pytest.mark.parametrize("name", ["dog.wav", "sheep.flac", "knock.ogg", "whistle.mp3", "coin.opus"])
 def test_real_formats_are_kept(run, clips: Path, name: str) -> None:
-    code, out, err = run("a dog", clips / name, "--residual")
+    code, out, err = run("a dog", clips / name, "--residual", "--quiet")
     stem, suffix = name.split(".")
     assert (code, err) == (0, "")
     assert out.splitlines() == [f"sieved/{stem}.a-dog.{suffix}", f"sieved/{stem}.a-dog.rest.{suffix}"]
@@ -120,9 +121,11 @@ def test_many_files_and_one_that_fails(run, street: Path, clips: Path) -> None:
     assert code == 1
     assert out.splitlines() == ["sieved/street.a-dog.wav", "sieved/knock.a-dog.ogg"]
     lines = err.splitlines()
-    assert lines[0] == "soundsieve: no file at missing.wav"
-    assert lines[1].startswith("soundsieve: notes.wav is damaged or not a recording")
-    assert lines[2] == "soundsieve: 2 of 4 recordings failed"
+    assert lines[0] == "street.wav: 0.0-0.5 s"
+    assert lines[1] == "soundsieve: no file at missing.wav"
+    assert lines[2].startswith("soundsieve: notes.wav is damaged or not a recording")
+    assert lines[3].startswith("knock.ogg: 0.")
+    assert lines[4] == "soundsieve: 2 of 4 recordings failed"
 
 
 def test_existing_files_are_not_replaced_unasked(run, street: Path) -> None:
@@ -223,7 +226,7 @@ def test_an_absent_sound_is_said(run, street: Path, tmp_path: Path) -> None:
     arguments = ("a dog barking", street, "--force", "--model", tmp_path / "unsure.safetensors")
     code, out, err = run(*arguments, with_model=False)
     assert (code, out) == (0, "sieved/street.a-dog-barking.wav\n")
-    assert err == "presence 0.03: no 'a dog barking' found in street.wav\n"
+    assert err == "no 'a dog barking' found in street.wav (presence 0.03)\n"
     assert run(*arguments, "--quiet", with_model=False) == (0, "sieved/street.a-dog-barking.wav\n", "")
 
 
@@ -273,7 +276,7 @@ def test_interruption_is_130(run, street: Path, monkeypatch: pytest.MonkeyPatch)
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Separator, "separate", interrupted)
+    monkeypatch.setattr(Separator, "split_stream", interrupted)
     code, out, err = run("a dog", street)
     assert (code, out, err) == (130, "", "soundsieve: interrupted\n")
 
@@ -318,12 +321,15 @@ def test_split_arguments() -> None:
 
 
 def test_progress_shows_where_a_person_watches(run, street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from soundsieve.cli import extract
+    from soundsieve.cli import screen
 
+    monkeypatch.setattr(screen, "_SHOWN_AFTER_S", -1.0)
+    assert run("a dog", street)[2] == "street.wav: 0.0-0.5 s\n"  # not a terminal
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr(extract, "_PROGRESS_AFTER_S", -1.0)
     assert run("a dog", street, "--force", "--quiet")[2] == ""
-    monkeypatch.setenv("FORCE_COLOR", "1")
     code, out, err = run("a dog", street, "--force")
     assert (code, out) == (0, "sieved/street.a-dog.wav\n")
-    assert "street.wav" in err
+    bar, rest = err.removeprefix("\r\x1b[K").split("\r\x1b[K")
+    assert bar.startswith("0 of 1 done, street.wav ")
+    assert "%, 0:00 of sound in 0:00 (" in bar
+    assert rest.startswith("street.wav: 0.0-0.5 s\n1 of 1 done, 0:00 of sound in 0:00 (")

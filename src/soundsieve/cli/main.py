@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +20,8 @@ from soundsieve.errors import SoundsieveError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "extract": ("soundsieve.cli.extract", "Take one sound out of recordings."),
+    "split": ("soundsieve.cli.split", "Divide recordings among several sounds."),
+    "find": ("soundsieve.cli.find", "Tell where a sound is in recordings."),
     "models": ("soundsieve.cli.models", "List the models that have a name."),
     "demo": ("soundsieve.cli.demo", "Separate a bundled recording, and show what came out."),
     "convert": ("soundsieve.cli.convert", "Make one file of published weights, or the reverse."),
@@ -30,13 +35,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a command line and leave with its exit code.
 
     0: all done; 1: some files failed; 2: the request cannot be met as it is, one line on stderr says why;
-    130: interrupted.
+    130: interrupted; 141: nobody reads the output any more. (`find` has exit codes like grep's.)
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
     try:
-        _app(arguments)(arguments, prog_name="soundsieve")
+        code = _app(arguments)(arguments, prog_name="soundsieve", standalone_mode=False)
+        sys.stdout.flush()
     except KeyboardInterrupt:  # while a command is being imported
-        sys.exit(_interrupted())
+        code = _interrupted()
+    except BrokenPipeError:
+        code = _unread()
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what the parser has to say about the arguments
+            raise
+        code = _misused(arguments, error.format_message())
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _app(arguments: Sequence[str]) -> typer.Typer:
@@ -62,8 +77,26 @@ def _telling_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(_interrupted()) from error
+        except BrokenPipeError as error:
+            raise typer.Exit(_unread()) from error
 
     return told
+
+
+def _misused(arguments: Sequence[str], complaint: str) -> int:
+    """Say what is wrong with the arguments in one line; without any arguments it is the help."""
+    if arguments:
+        command = " ".join(["soundsieve", *(name for name in arguments[:1] if name in COMMANDS)])
+        complaint = f"soundsieve: {' '.join(complaint.split()).rstrip('.')}: {command} --help says what there is"
+    print(complaint, file=sys.stderr)
+    return 2
+
+
+def _unread() -> int:
+    """End without a word, as others do when ``head`` has read enough."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+    return 141
 
 
 def _interrupted() -> int:

@@ -1,0 +1,236 @@
+"""Where answers go and what they are called: safe names from a template, nothing replaced unasked."""
+
+from __future__ import annotations
+
+import os
+import re
+import string
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from soundsieve.cli.inputs import STDIN, Input
+from soundsieve.errors import AudioError, ConfigError
+
+if TYPE_CHECKING:
+    from soundsieve.audio import AudioInfo
+
+STDOUT = Path("-")
+DEFAULT_FOLDER = Path("sieved")
+DEFAULT_TEMPLATE = "{stem}.{query}.{ext}"
+
+_FIELDS = ("stem", "query", "part", "model", "ext")
+_SLUG_LENGTH = 60
+_PART_BYTES = 100
+_NAME_BYTES = 255  # what file systems take
+_SUBTYPES = {
+    "INT8": "PCM_S8",
+    "INT16": "PCM_16",
+    "INT24": "PCM_24",
+    "INT32": "PCM_32",
+    "FLOAT32": "FLOAT",
+    "FLOAT64": "DOUBLE",
+}
+
+
+def slug(words: str) -> str:
+    """Words as a safe part of a file name: lower-case letters and digits of any script, joined by hyphens."""
+    plain = unicodedata.normalize("NFKC", words).casefold()
+    joined = re.sub(r"[^\w]+|_+", "-", plain).strip("-")
+    if len(joined) > _SLUG_LENGTH:
+        joined = joined[:_SLUG_LENGTH].rsplit("-", 1)[0] if "-" in joined[:_SLUG_LENGTH] else joined[:_SLUG_LENGTH]
+    return _cut_bytes(joined, _PART_BYTES).strip("-") or "sound"
+
+
+def slugs(words: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """A slug for each, all different: a number is put to those that are there already."""
+    used, found = set(taken), []
+    for one in map(slug, words):
+        name, number = one, 2
+        while name in used:
+            name, number = f"{one}-{number}", number + 1
+        used.add(name)
+        found.append(name)
+    return found
+
+
+def model_slug(model: str) -> str:
+    """A model's name, or its file's, as a safe part of a file name."""
+    return slug(Path(model).stem)
+
+
+def _cut_bytes(text: str, most: int) -> str:
+    encoded = os.fsencode(text)
+    return text if len(encoded) <= most else encoded[:most].decode(errors="ignore")
+
+
+def subtype_named(name: str | None) -> str | None:
+    """libsndfile's name of a sample format that may be called int16, int24, int32, float or double.
+
+    Raises:
+        ConfigError: there is no such format.
+    """
+    from soundsieve.audio import CONTAINERS
+    from soundsieve.audio.formats import holds
+
+    if name is None:
+        return None
+    subtype = _SUBTYPES.get(name.upper(), name.upper())
+    if not any(holds(container, subtype) for container, _ in CONTAINERS.values()):
+        raise ConfigError(f"no sample format '{name}': there are int16, int24, int32, float, double, VORBIS, OPUS, ...")
+    return subtype
+
+
+def suffix_for(item: Input, info: AudioInfo | None, format: str | None) -> str:
+    """The suffix of an answer: of the kind asked for, else of the recording's own, else .wav.
+
+    Args:
+        item: the recording.
+        info: what its header says; only needed where `needs_header`.
+        format: the kind asked for, as a suffix without its dot.
+    """
+    from soundsieve.audio import CONTAINERS
+
+    if format is not None:
+        return f".{format}"
+    if item.suffix in CONTAINERS:
+        return item.suffix
+    if info is not None:
+        kind = "WAV" if info.format == "WAVEX" else info.format
+        fitting = [suffix for suffix, own in CONTAINERS.items() if own[0] == kind]
+        exact = [suffix for suffix in fitting if CONTAINERS[suffix][1] == info.subtype]
+        for suffix in (*exact, *fitting):
+            return suffix
+    return ".wav"
+
+
+def needs_header(item: Input, format: str | None) -> bool:
+    """Whether the name alone does not tell what kind of file the answer will be."""
+    from soundsieve.cli.inputs import suffixes
+
+    return format is None and item.suffix not in suffixes()
+
+
+@dataclass
+class Outputs:
+    """Names for the answers of one command, none of them given twice.
+
+    Args:
+        place: a folder, ``-`` for standard output, or the one file to write.
+        template: names in the folder.
+        model: for {model}.
+        format: suffix without dot, where one kind of file is asked for.
+        force: replace what is there.
+        skip_existing: leave out what is there.
+        inputs: recordings, which are never replaced.
+
+    Raises:
+        ConfigError: the template or the place cannot be meant.
+    """
+
+    place: Path
+    template: str
+    model: str
+    format: str | None
+    force: bool
+    skip_existing: bool
+    inputs: list[Input]
+    given: dict[Path, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        from soundsieve.audio import CONTAINERS
+
+        if self.force and self.skip_existing:
+            raise ConfigError("--force replaces what is there and --skip-existing leaves it: give one of them")
+        self.is_one_file = self.place != STDOUT and self.place.suffix.lower() in CONTAINERS and not self.place.is_dir()
+        if (self.to_stdout or self.is_one_file) and len(self.inputs) > 1:
+            where = "standard output takes" if self.to_stdout else f"{self.place} is one file and takes"
+            raise ConfigError(f"{where} the answer to one recording, not to {len(self.inputs)}: name a folder with -o")
+        if self.is_one_file and self.format is None:
+            self.format = self.place.suffix[1:].lower()
+        if not self.is_one_file:
+            _check_template(self.template)
+        self._check_suffix()
+        self._sources = {Path(item.name).resolve() for item in self.inputs if item.name != STDIN}
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the one answer goes to standard output."""
+        return self.place == STDOUT
+
+    @property
+    def tells_parts(self) -> bool:
+        """Whether the names say which part of the recording a file is, apart from its {query}."""
+        return "{part}" in self.template
+
+    def _check_suffix(self) -> None:
+        from soundsieve.audio import CONTAINERS
+
+        name = self._name(Input("stem"), f".{self.format or 'wav'}", "query", "part")
+        suffix = name.suffix.lower()
+        if suffix not in CONTAINERS:
+            raise ConfigError(f"the template '{self.template}' names no kind of file: end it in .{{ext}}")
+        if self.format is not None and CONTAINERS[suffix] != CONTAINERS[f".{self.format}"]:
+            raise ConfigError(f"--format is {self.format}, and the name asked for ends in {suffix}: leave one out")
+
+    def claim(self, item: Input, suffix: str, words: Mapping[str, str]) -> tuple[dict[str, Path], dict[str, Path]]:
+        """Names for the parts of one recording: all of them, and those that are to be written.
+
+        Args:
+            item: the recording.
+            suffix: of the answers.
+            words: part -> its {query}.
+
+        Raises:
+            AudioError: a name is taken: by a recording, by another answer, or by a file that may not be replaced.
+        """
+        if self.to_stdout:
+            return (paths := dict.fromkeys(words, STDOUT)), paths
+        paths = {part: self._name(item, suffix, query, part) for part, query in words.items()}
+        if len(set(paths.values())) < len(paths):
+            instead = "name a folder" if self.is_one_file else "put {part} or {query} into the template"
+            raise ConfigError(f"{next(iter(paths.values()))} would hold both {' and '.join(paths)}: {instead}")
+        for path in paths.values():
+            self._check_free(path, item)
+        self.given.update((path.resolve(), item.name) for path in paths.values())
+        missing = {part: path for part, path in paths.items() if self.force or not os.path.lexists(path)}
+        return paths, missing
+
+    def _name(self, item: Input, suffix: str, query: str, part: str) -> Path:
+        if self.is_one_file:
+            return self.place
+        values = {
+            "stem": _cut_bytes(item.stem, _PART_BYTES),
+            "query": query,
+            "part": part,
+            "model": self.model,
+            "ext": suffix[1:],
+        }
+        return self.place / item.folder / self.template.format(**values)
+
+    def _check_free(self, path: Path, item: Input) -> None:
+        if len(os.fsencode(path.name)) > _NAME_BYTES:
+            raise AudioError(f"the name for the answer to {item.name} is too long: give a shorter --template")
+        if path.resolve() in self._sources:
+            elsewhere = "choose another folder with -o"
+            raise AudioError(f"the answer to {item.name} would replace the recording {path}: {elsewhere}")
+        if path.resolve() in self.given:
+            other = self.given[path.resolve()]
+            raise AudioError(
+                f"the answer to {item.name} would replace that to {other} at {path}: do them in two folders"
+            )
+        if os.path.lexists(path) and not (self.force or self.skip_existing):
+            raise AudioError(f"{path} exists: --force replaces it, --skip-existing leaves it, -o writes elsewhere")
+
+
+def _check_template(template: str) -> None:
+    try:
+        parsed = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise ConfigError(f"the template '{template}' cannot be read: {error}") from error
+    for _, name, spec, conversion in parsed:
+        if name is not None and (name not in _FIELDS or spec or conversion):
+            known = ", ".join(f"{{{one}}}" for one in _FIELDS)
+            raise ConfigError(f"the template has {{{name}}}, which is unknown: there are {known}")
