@@ -6,7 +6,7 @@ A page asks for a table with a pair of comments; what stands between them is rep
     <!-- /results -->
 
 NAME is a file of benchmarks/results without its suffix: `speed` as `benchmarks/speed.py` writes it, `loader` as
-`benchmarks/loader.py` does, `long`, `stereo` and `split` by the scripts of that name, anything else as
+`benchmarks/loader.py` does, `long`, `stereo`, `split`, `seams`, `presence` and `spans` by the scripts of that name, anything else as
 `soundsieve evaluate -o` does. `labels-NAME` lists what the model of that file separates best and worst, `compare-NAME`
 sets all files that begin with NAME side by side, `log-NAME` is a training run's log.csv, kept as NAME.csv. Two names
 need no file: `models` is the catalogue of models, and `checksum` is one line
@@ -107,17 +107,17 @@ def clapsep_speed_table(result: dict[str, Any]) -> str:
         f"Floor: operations over the highest rate measured for one product: {rates['float32']:.0f} GFLOP/s "
         f"(torch's own: {rates['torch']:.0f}; int8, rounding included: {rates['int8']:.0f}).",
         f"{result['threads']} threads of {machine['cpu']} ({machine['cores']} cores, {machine['memory_gib']} GiB), "
-        f"{machine['system']}, {versions}; medians of {result['processes']} fresh processes of each kind, in turns; "
-        f"a separation took {spans}. Weights: {result['file_mb']:.0f} MB, made up.",
+        f"{machine['system']}, {versions}; {result['processes']} fresh process(es) of each kind, in turns, median of "
+        f"{result['repeats']} warm answers each; a separation took {spans}. Weights: {result['file_mb']:.0f} MB, made up.",
         f"float32 differs from plain by at most {result['largest_difference']:.1e} of the answer's peak.",
         f"int8 against float32, made-up weights: {loss['made_up_to_float32_db']:.1f} dB SI-SDR.",
     ]
     if "lost_db" in loss:
         lines.append(
-            f"int8 with a trained small model, {loss['questions']} questions about real sounds: SI-SDR falls by "
-            f"{loss['lost_db']:.3f} dB on average (by {loss['mean_change_db']:.3f} dB either way, at most by "
-            f"{loss['largest_change_db']:.2f}), and lies {loss['to_float32_db']:.1f} dB from float32's answer "
-            f"(at least {loss['to_float32_least_db']:.1f})."
+            f"int8 with a trained small model, {loss['questions']} questions about real sounds: SI-SDR against the "
+            f"true sound changes by {-loss['lost_db']:+.3f} dB on average (by {loss['mean_change_db']:.3f} dB either "
+            f"way, at most by {loss['largest_change_db']:.2f}); SI-SDR of int8's answer against float32's is "
+            f"{loss['to_float32_db']:.1f} dB (at least {loss['to_float32_least_db']:.1f})."
         )
     return "\n".join(lines) + "\n"
 
@@ -156,6 +156,44 @@ def split_table(result: dict[str, Any]) -> str:
     low, high = result["difference_interval"]
     difference = f"The difference is {result['difference']:+.2f} dB ({low:+.2f} to {high:+.2f})."
     lines += ["", f"{result['mixtures']} mixtures, both sounds of each. {difference} " + _where(result)]
+    return "\n".join(lines) + "\n"
+
+
+def presence_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/presence.py` measured."""
+    lines = ["| presence from | ROC AUC | found where it is | alarms where it is not |", "| --- | ---: | ---: | ---: |"]
+    names = {"given": "what a user is given", "energy": "energy alone", "energy and agreement": "energy and agreement"}
+    for key, name in names.items():
+        if key in result:
+            row = result[key]
+            lines.append(f"| {name} | {row['auc']:.3f} | {row['found']:.0%} | {row['false_alarms']:.0%} |")
+    about = f"{result['mixtures']} {result['split']} mixtures, each asked for both of its sounds and for one it lacks."
+    lines += ["", f"{about} {_where(result)}"]
+    return "\n".join(lines) + "\n"
+
+
+def spans_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/spans.py` measured."""
+    lines = [
+        "| found | start within 0.3 s | end within 0.3 s | median error of the start | of the end | other spans |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+        f"| {result['found']} of {result['mixtures']} | {result['starts_within']:.0%} | {result['ends_within']:.0%} "
+        f"| {result['start_error_s_median']:.2f} s | {result['end_error_s_median']:.2f} s "
+        f"| {result['other_spans']:.1f} |",
+        "",
+        f"Short sounds in steady ones, {result['split']} clips. {_where(result)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def seams_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/seams.py` measured."""
+    lines = ["| fade over | noises and queries | largest difference | mean |", "| --- | ---: | ---: | ---: |"]
+    for fade in dict.fromkeys(row["fade"] for row in result["rows"]):
+        sizes = [abs(row["difference_db"]) for row in result["rows"] if row["fade"] == fade]
+        mean = sum(sizes) / len(sizes)
+        lines.append(f"| {fade} | {len(sizes)} | {max(sizes):.3f} dB | {mean:.3f} dB |")
+    lines += ["", _where(result)]
     return "\n".join(lines) + "\n"
 
 
@@ -325,6 +363,9 @@ def render(name: str) -> str:
         "long": long_table,
         "stereo": stereo_table,
         "split": split_table,
+        "presence": presence_table,
+        "spans": spans_table,
+        "seams": seams_table,
     }
     return kinds.get(result.get("kind"), quality_table)(result)
 
