@@ -107,8 +107,8 @@ def clapsep_speed_table(result: dict[str, Any]) -> str:
         f"Floor: operations over the highest rate measured for one product: {rates['float32']:.0f} GFLOP/s "
         f"(torch's own: {rates['torch']:.0f}; int8, rounding included: {rates['int8']:.0f}).",
         f"{result['threads']} threads of {machine['cpu']} ({machine['cores']} cores, {machine['memory_gib']} GiB), "
-        f"{machine['system']}, {versions}; {result['processes']} fresh process(es) of each kind, in turns, median of "
-        f"{result['repeats']} warm answers each; a separation took {spans}. Weights: {result['file_mb']:.0f} MB, made up.",
+        f"{machine['system']}, {versions}; fresh processes of each kind, in turns: {result['processes']}, warm answers "
+        f"in each: {result['repeats']}; medians; a separation took {spans}. Weights: {result['file_mb']:.0f} MB, made up.",
         f"float32 differs from plain by at most {result['largest_difference']:.1e} of the answer's peak.",
         f"int8 against float32, made-up weights: {loss['made_up_to_float32_db']:.1f} dB SI-SDR.",
     ]
