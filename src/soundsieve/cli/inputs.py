@@ -42,10 +42,9 @@ class Input:
 
 def suffixes() -> frozenset[str]:
     """Suffixes of what is taken from folders, and of what is a recording rather than words."""
-    from soundsieve.audio import CONTAINERS
-    from soundsieve.audio.ffmpeg import SUFFIXES
+    from soundsieve.audio import READABLE
 
-    return frozenset(CONTAINERS) | SUFFIXES - {".ts"}  # more often a program than a film
+    return READABLE - {".ts", ".sf"}  # more often programs than recordings
 
 
 def names_a_recording(argument: str) -> bool:

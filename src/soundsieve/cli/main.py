@@ -38,9 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     130: interrupted; 141: nobody reads the output any more. (`find` has exit codes like grep's.)
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
     try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
         code = _app(arguments)(arguments, prog_name="soundsieve", standalone_mode=False)
         sys.stdout.flush()
     except KeyboardInterrupt:  # while a command is being imported

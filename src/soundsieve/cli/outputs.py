@@ -108,9 +108,10 @@ def suffix_for(item: Input, info: AudioInfo | None, format: str | None) -> str:
 
 def needs_header(item: Input, format: str | None) -> bool:
     """Whether the name alone does not tell what kind of file the answer will be."""
-    from soundsieve.cli.inputs import suffixes
+    from soundsieve.audio import CONTAINERS
+    from soundsieve.audio.ffmpeg import SUFFIXES
 
-    return format is None and item.suffix not in suffixes()
+    return format is None and item.suffix not in CONTAINERS and item.suffix not in SUFFIXES
 
 
 @dataclass
@@ -148,8 +149,6 @@ class Outputs:
         if (self.to_stdout or self.is_one_file) and len(self.inputs) > 1:
             where = "standard output takes" if self.to_stdout else f"{self.place} is one file and takes"
             raise ConfigError(f"{where} the answer to one recording, not to {len(self.inputs)}: name a folder with -o")
-        if self.is_one_file and self.format is None:
-            self.format = self.place.suffix[1:].lower()
         if not self.is_one_file:
             _check_template(self.template)
         self._check_suffix()
@@ -168,12 +167,15 @@ class Outputs:
     def _check_suffix(self) -> None:
         from soundsieve.audio import CONTAINERS
 
-        name = self._name(Input("stem"), f".{self.format or 'wav'}", "query", "part")
-        suffix = name.suffix.lower()
+        suffixes = {self._name(Input("stem"), ext, "query", "part").suffix.lower() for ext in (".wav", ".flac")}
+        if suffixes == {".wav", ".flac"}:
+            return
+        suffix = suffixes.pop()
         if suffix not in CONTAINERS:
             raise ConfigError(f"the template '{self.template}' names no kind of file: end it in .{{ext}}")
         if self.format is not None and CONTAINERS[suffix] != CONTAINERS[f".{self.format}"]:
             raise ConfigError(f"--format is {self.format}, and the name asked for ends in {suffix}: leave one out")
+        self.format = suffix[1:]
 
     def claim(self, item: Input, suffix: str, words: Mapping[str, str]) -> tuple[dict[str, Path], dict[str, Path]]:
         """Names for the parts of one recording: all of them, and those that are to be written.
