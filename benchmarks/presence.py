@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,13 @@ def main() -> None:
         "mixtures": len(pairs),
         "threshold": separator.presence_threshold,
         "given": told(presence, labels, separator.presence_threshold),
+        "threads": 1,
         "machine": machine(),
+        "versions": {
+            "Python": platform.python_version(),
+            "torch": version("torch"),
+            "soundsieve": version("soundsieve"),
+        },
     }
     tried = {"energy": energy[:, None]}
     if rows[0]["agreement"] is not None:

@@ -5,11 +5,10 @@ A page asks for a table with a pair of comments; what stands between them is rep
     <!-- results:NAME -->
     <!-- /results -->
 
-NAME is a file of benchmarks/results without its suffix: `speed` as `benchmarks/speed.py` writes it, `loader` as
-`benchmarks/loader.py` does, `long`, `stereo`, `split`, `seams`, `presence` and `spans` by the scripts of that name, anything else as
-`soundsieve evaluate -o` does. `labels-NAME` lists what the model of that file separates best and worst, `compare-NAME`
-sets all files that begin with NAME side by side, `log-NAME` is a training run's log.csv, kept as NAME.csv. Two names
-need no file: `models` is the catalogue of models, and `checksum` is one line
+NAME is a file of benchmarks/results without its suffix: `speed` as `benchmarks/speed.py` writes it, others likewise by
+the script of that name, and anything else as `soundsieve evaluate -o` does. `labels-NAME` lists what the model of that
+file separates best and worst, `compare-NAME` sets all files that begin with NAME side by side, `log-NAME` is a training
+run's log.csv, kept as NAME.csv. Two names need no file: `models` is the catalogue of models, and `checksum` is one line
 about the embedded model's weights.
 
     python benchmarks/write_tables.py            # write
