@@ -65,8 +65,3 @@ def recording() -> Callable[..., Path]:
         return path
 
     return write
-
-
-def files() -> list[str]:
-    """Everything in the working directory and below, hidden files included."""
-    return sorted(str(path) for path in Path().rglob("*") if path.is_file())

@@ -138,7 +138,7 @@ class Outputs:
     force: bool
     skip_existing: bool
     inputs: list[Input]
-    given: dict[Path, str] = field(default_factory=dict)
+    given: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         from soundsieve.audio import CONTAINERS
@@ -152,7 +152,7 @@ class Outputs:
         if not self.is_one_file:
             _check_template(self.template)
         self._check_suffix()
-        self._sources = {Path(item.name).resolve() for item in self.inputs if item.name != STDIN}
+        self._sources = {os.path.realpath(item.name) for item in self.inputs if item.name != STDIN}
 
     @property
     def to_stdout(self) -> bool:
@@ -196,7 +196,7 @@ class Outputs:
             raise ConfigError(f"{next(iter(paths.values()))} would hold both {' and '.join(paths)}: {instead}")
         for path in paths.values():
             self._check_free(path, item)
-        self.given.update((path.resolve(), item.name) for path in paths.values())
+        self.given.update((os.path.realpath(path), item.name) for path in paths.values())
         missing = {part: path for part, path in paths.items() if self.force or not os.path.lexists(path)}
         return paths, missing
 
@@ -215,11 +215,12 @@ class Outputs:
     def _check_free(self, path: Path, item: Input) -> None:
         if len(os.fsencode(path.name)) > _NAME_BYTES:
             raise AudioError(f"the name for the answer to {item.name} is too long: give a shorter --template")
-        if path.resolve() in self._sources:
+        place = os.path.realpath(path)
+        if place in self._sources:
             elsewhere = "choose another folder with -o"
             raise AudioError(f"the answer to {item.name} would replace the recording {path}: {elsewhere}")
-        if path.resolve() in self.given:
-            other = self.given[path.resolve()]
+        if place in self.given:
+            other = self.given[place]
             raise AudioError(
                 f"the answer to {item.name} would replace that to {other} at {path}: do them in two folders"
             )
