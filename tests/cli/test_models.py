@@ -37,11 +37,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     out = capsys.readouterr().out
-    for name in ("extract", "models", "demo", "convert", "train", "evaluate"):
+    for name in ("extract", "split", "find", "models", "demo", "convert", "train", "evaluate"):
         assert f" {name} " in out
 
 
-@pytest.mark.parametrize("name", ["extract", "models", "demo", "convert", "train", "evaluate"])
+@pytest.mark.parametrize("name", ["extract", "split", "find", "models", "demo", "convert", "train", "evaluate"])
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(name, "--help") == 0
     assert f"soundsieve {name}" in capsys.readouterr().out
