@@ -39,8 +39,8 @@ from soundsieve.nn.linear import linear
 SLOPE = 0.01
 """Of the leaky ReLUs."""
 
-_STRIP = 2**20
-"""About how many values the widest map of a strip holds (4 MB)."""
+_STRIP = 2**21
+"""About how many values the widest map of a strip holds (8 MB)."""
 
 _ROWS = 16
 """How many times as long as what is cut off it a strip is at least."""
