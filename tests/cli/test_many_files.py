@@ -256,6 +256,31 @@ def test_interruption_stops_the_work_of_all_threads(here: Path) -> None:
     assert sorted(ended) == ["0", "1"]
 
 
+def test_work_ends_where_telling_fails(here: Path) -> None:
+    started, ended = threading.Event(), threading.Event()
+
+    def work(report: batch.Report, advance: batch.Advance) -> None:
+        if report.path == "0":
+            assert started.wait(20)
+            return
+        started.set()
+        try:
+            while True:
+                advance(0.0, None)
+        finally:
+            ended.set()
+
+    class Deaf(Screen):
+        def out(self, line: str) -> None:
+            raise BrokenPipeError
+
+    screen = Deaf(3, quiet=True)
+    reports = batch.run([Input(f"{i}") for i in range(3)], lambda *_: work, jobs=2, screen=screen)
+    with pytest.raises(BrokenPipeError):
+        batch.tell(reports, screen, as_json=True)
+    assert ended.is_set()
+
+
 def test_errors_of_the_request_and_of_one_recording(here: Path) -> None:
     def run(error: Exception) -> list[batch.Report]:
         def fail(*_: object) -> None:

@@ -7,8 +7,9 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -155,31 +156,30 @@ def broken_pipe(error: BaseException | None) -> BrokenPipeError | None:
     return error
 
 
-def tell(reports: Iterable[Report], screen: Screen, *, as_json: bool, paths: bool = True) -> int:
+def tell(reports: Generator[Report, None, None], screen: Screen, *, as_json: bool) -> int:
     """Tell what became of every recording, as soon as it is known.
 
     Args:
         reports: in order.
         screen: where it is told.
         as_json: as lines of JSON on stdout, instead of notes and paths.
-        paths: print the paths of what was written on stdout.
 
     Returns:
         How many failed.
     """
     whole = failed = skipped = 0
-    for report in reports:
-        whole, failed, skipped = whole + 1, failed + (report.error is not None), skipped + report.skipped
-        if report.error is not None:
-            screen.error(f"soundsieve: {report.error}")
-        if as_json:
-            screen.out(report.as_json())
-            continue
-        if paths and not report.skipped:
-            for output in report.outputs:
+    with closing(reports):  # ends the work, where telling is what fails
+        for report in reports:
+            whole, failed, skipped = whole + 1, failed + (report.error is not None), skipped + report.skipped
+            if report.error is not None:
+                screen.error(f"soundsieve: {report.error}")
+            if as_json:
+                screen.out(report.as_json())
+                continue
+            for output in () if report.skipped else report.outputs:
                 screen.out(output)
-        for note in (*report.notes, *report.found):
-            screen.note(note)
+            for note in (*report.notes, *report.found):
+                screen.note(note)
     if skipped:
         screen.note(f"{skipped} of {whole} recordings left out: their answers are there already")
     if failed and whole > 1:
