@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import huggingface_hub
 import pytest
 from huggingface_hub import errors
-from published_files import as_debug, debug_system, laion_file, slim_file
+from published_files import as_debug, debug_resunet, debug_system, laion_file, resunet_file, slim_file
 
 from soundsieve.weights import catalog
 from soundsieve.weights.hub import TOKENIZER, Source, sha256
@@ -77,11 +78,33 @@ def publish_debug(hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     (folder / "tokenizer.json").write_text(system.clap.assets()["tokenizer.json"], "utf-8")
     sources = [
         Source(source.repository, source.file, source.option, source.kind, sha256=sha256(file))
-        for source, file in zip(catalog.CLAPSEP_FILES, files, strict=True)
+        for source, file in zip(catalog.CATALOG["clapsep"].sources, files, strict=True)
     ]
     for source, file in zip([*sources, TOKENIZER], [*files, folder / "tokenizer.json"], strict=True):
         hub.publish(source, file)
-    monkeypatch.setattr(catalog, "CLAPSEP_FILES", tuple(sources))
-    entry = replace(catalog.CATALOG["clapsep"], sources=tuple(sources))
-    monkeypatch.setitem(catalog.CATALOG, "clapsep", entry)
+    set_sources(monkeypatch, "clapsep", sources)
     return sources
+
+
+def publish_resunet(hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> list[Source]:
+    """Publish one of the other systems at debug size where the real one is, with its tokenizer; the latter comes last.
+
+    A system that is published elsewhere is in the folder alone.
+    """
+    as_debug(monkeypatch)
+    folder.mkdir(exist_ok=True)
+    system, entry = debug_resunet(name), catalog.CATALOG[name]
+    file = resunet_file(folder, system)
+    sources = list(entry.sources)
+    for source in sources:
+        hub.publish(source, file)
+    if entry.tokenizer is not None:
+        (folder / "tokenizer.json").write_text(system.assets()["tokenizer.json"], "utf-8")
+        hub.publish(entry.tokenizer, folder / "tokenizer.json")
+        sources.append(entry.tokenizer)
+    return sources
+
+
+def set_sources(monkeypatch: pytest.MonkeyPatch, name: str, sources: Sequence[Source]) -> None:
+    """A model of the catalog is made of these from here on."""
+    monkeypatch.setitem(catalog.CATALOG, name, replace(catalog.CATALOG[name], sources=tuple(sources)))

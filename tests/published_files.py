@@ -1,4 +1,4 @@
-"""Published files at debug size: the layouts of CLAPSep's and LAION's releases, with random weights in them."""
+"""Published files at debug size: the layouts of each system's and LAION's releases, with random weights in them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ from torch import Tensor
 
 from soundsieve.encoders.clap import CLAPConfig
 from soundsieve.nn.lora import LoRALinear
+from soundsieve.systems.audiosep import AudioSep, AudioSepConfig
+from soundsieve.systems.base import System
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
+from soundsieve.systems.lassnet import LASSNet, LASSNetConfig
+from soundsieve.systems.uss import USS, USSConfig
+from soundsieve.weights.layouts.audiosep import audiosep_key
 from soundsieve.weights.layouts.clap import _HEADS, _TRANSFORMS, published_clap, stft_basis, tower_constants
 from soundsieve.weights.layouts.clapsep import clapsep_key, published_state
+from soundsieve.weights.layouts.lassnet import lassnet_key
+from soundsieve.weights.layouts.resunet import resunet30_unused
+from soundsieve.weights.layouts.uss import _tagger_constants, uss_key
 
 
 def debug_system(seed: int = 0) -> CLAPSep:
@@ -36,8 +44,8 @@ def debug_system(seed: int = 0) -> CLAPSep:
 
 def as_debug(monkeypatch: pytest.MonkeyPatch) -> None:
     """Published files are of debug size from here on."""
-    monkeypatch.setattr(CLAPConfig, "base", classmethod(lambda cls: CLAPConfig.debug()))
-    monkeypatch.setattr(CLAPSepConfig, "base", classmethod(lambda cls: CLAPSepConfig.debug()))
+    for config in (CLAPConfig, CLAPSepConfig, AudioSepConfig, LASSNetConfig, USSConfig):
+        monkeypatch.setattr(config, "base", classmethod(lambda cls: cls.debug()))
 
 
 def clap_entries(system: CLAPSep, *, prefix: str = "module.") -> dict[str, Tensor]:
@@ -118,4 +126,69 @@ def lightning_file(path: Path, system: CLAPSep, **other: Any) -> Path:
         **other,
     }  # fmt: skip
     torch.save(contents, path)
+    return path
+
+
+# --- the ResUNet family ---
+
+
+def audiosep_entries(system: AudioSep) -> dict[str, Tensor]:
+    """All that AudioSep's file holds, what nothing uses and what can be computed included."""
+    entries = {audiosep_key(name): tensor.clone() for name, tensor in system.state_dict().items()}
+    clap = published_clap(system.clap.state_dict(), system.config.clap)
+    entries |= {f"query_encoder.model.{key}": tensor for key, tensor in clap.items()}
+    names = [name.removeprefix("network.") for name in system.state_dict() if name.startswith("network.")]
+    entries |= {f"ss_model.{key}": torch.randn(3) for key in resunet30_unused(names)}
+    for part, basis in zip(("real", "imag"), stft_basis(system.config.n_fft), strict=True):
+        entries[f"ss_model.base.stft.conv_{part}.weight"] = basis
+        entries[f"ss_model.base.istft.conv_{part}.weight"] = torch.randn(2, 2, 1)
+    return entries
+
+
+def lassnet_entries(system: LASSNet) -> dict[str, Tensor]:
+    """All that LASS-Net's file holds under ``model``."""
+    entries = {f"module.{lassnet_key(name)}": tensor.clone() for name, tensor in system.state_dict().items()}
+    positions = torch.arange(system.config.text.positions)[None]
+    return entries | {"module.text_embedder.bert_layer.embeddings.position_ids": positions}
+
+
+def uss_entries(system: USS, *, detector: bool = True) -> dict[str, Tensor]:
+    """All that USS's file holds, the training's detector included if asked for."""
+    entries = {uss_key(name): tensor.clone() for name, tensor in system.state_dict().items()}
+    entries |= _tagger_constants(system.config.tagger)
+    if detector:
+        for key in [key for key in entries if key.startswith("query_net.base.")]:
+            entries[key.replace("query_net.base.", "anchor_segment_detector.sed_model.")] = torch.randn(3)
+    names = [name.removeprefix("network.") for name in system.state_dict() if name.startswith("network.")]
+    return entries | {f"ss_model.{key}": torch.randn(3) for key in resunet30_unused(names)}
+
+
+RESUNETS: dict[str, tuple[type[System], type[Any], str]] = {
+    "audiosep": (AudioSep, AudioSepConfig, "audiosep_base_4M_steps.ckpt"),
+    "lassnet": (LASSNet, LASSNetConfig, "LASSNet.pt"),
+    "uss": (USS, USSConfig, "ss_model=resunet30,querynet=at_soft,data=full,devices=8,step=1000000.ckpt"),
+}
+"""Name -> its class, that of its config, and what the published file is called."""
+
+
+def debug_resunet(name: str, seed: int = 0) -> Any:
+    """A debug system in which no weight has its initial value, batch norms' statistics included."""
+    system_class, config, _ = RESUNETS[name]
+    torch.manual_seed(seed)
+    system = system_class(config.debug()).eval()
+    for module in system.modules():
+        if isinstance(module, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 2)
+    return system
+
+
+def resunet_file(folder: Path, system: System) -> Path:
+    """The published file of one of them, as its authors' training wrote it."""
+    path = folder / RESUNETS[system.name][2]
+    if isinstance(system, LASSNet):
+        torch.save({"model": lassnet_entries(system)}, path)
+        return path
+    entries = audiosep_entries(system) if isinstance(system, AudioSep) else uss_entries(system)  # type: ignore[arg-type]
+    torch.save({"epoch": 1, "global_step": 4, "pytorch-lightning_version": "2.0", "state_dict": entries}, path)
     return path

@@ -315,7 +315,7 @@ def test_an_unknown_device_is_not_replaced(identity: IdentitySystem) -> None:
 def test_load_takes_names_and_paths(identity_file: str) -> None:
     assert isinstance(load(identity_file).system, IdentitySystem)
     assert isinstance(load(Path(identity_file)).system, IdentitySystem)
-    with pytest.raises(WeightsError, match=re.escape("no model 'nonesuch'; known: starter, debug, clapsep; or give")):
+    with pytest.raises(WeightsError, match=re.escape("no model 'nonesuch'; known: starter, debug, clapsep, ")):
         load("nonesuch")
     with pytest.raises(WeightsError, match=r"no weights at none\.safetensors"):
         load("none.safetensors")

@@ -17,7 +17,7 @@ import torch
 from soundsieve import audio
 from soundsieve.asking import Asked, How, Options, queries_of, taken
 from soundsieve.audio import ClipMode, Samples
-from soundsieve.nn.int8 import to_precision
+from soundsieve.nn.int8 import check_precision, to_precision
 from soundsieve.presence import Span
 from soundsieve.query import Clip, ClipLike, Condition, Query, combine
 from soundsieve.recordings import Mixture, Moment, Recording, check_samples, opened
@@ -46,10 +46,12 @@ def load(
     Args:
         name_or_path: a name that ``soundsieve models`` lists, or the path of a file of weights.
         device: where it computes, such as ``cpu`` or ``cuda``; never replaced by another one in silence.
-        weights: for ``clapsep``, a file in place of the published ``best_model.ckpt``.
+        weights: for a published model (``clapsep``, ``audiosep``, ``lassnet``, ``uss``), a copy of its file, in place
+            of the one that is fetched.
         clap: the CLAP that the weights build on, where they do not hold it: the published ``.pt``, or soundsieve's.
-        tokenizer: RoBERTa's ``tokenizer.json``, a folder that holds it or its name on the hub, for published weights;
-            ``none`` makes a model that is asked by example clips alone.
+        tokenizer: a ``tokenizer.json``, a folder that holds it or its name on the hub, for published weights:
+            RoBERTa's, or for LASS-Net that of BERT, uncased; ``none`` makes a model that is asked by example clips
+            alone.
         precision: what it computes in: ``float32``, or ``int8`` for speed on some CPUs.
 
     Raises:
@@ -58,6 +60,7 @@ def load(
     """
     from soundsieve.weights.catalog import load_model
 
+    check_precision(precision, pick_device(device))
     system = load_model(name_or_path, device, weights=weights, clap=clap, tokenizer=tokenizer)
     to_precision(system, precision)
     return Separator(system, device)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from published_files import audiosep_entries
 from signals import tone_and_noise
 
 from soundsieve.encoders.clap import CLAP, CLAPConfig
@@ -16,9 +17,7 @@ from soundsieve.separator import Separator
 from soundsieve.systems.audiosep import AudioSep, AudioSepConfig
 from soundsieve.weights.checkpoint import load_system, save_system
 from soundsieve.weights.config import from_dict, to_dict
-from soundsieve.weights.layouts.audiosep import audiosep_key, audiosep_state, is_audiosep
-from soundsieve.weights.layouts.clap import published_clap, stft_basis
-from soundsieve.weights.layouts.resunet import resunet30_unused
+from soundsieve.weights.layouts.audiosep import audiosep_state, is_audiosep
 
 RATE = 32000
 
@@ -137,21 +136,8 @@ def test_configs(system: AudioSep) -> None:
 # --- the published layout ---
 
 
-def published(system: AudioSep) -> dict[str, torch.Tensor]:
-    """All that the published file holds, of debug size."""
-    entries = {audiosep_key(name): tensor.clone() for name, tensor in system.state_dict().items()}
-    clap = published_clap(system.clap.state_dict(), system.config.clap)
-    entries |= {f"query_encoder.model.{key}": tensor for key, tensor in clap.items()}
-    names = [name.removeprefix("network.") for name in system.state_dict() if name.startswith("network.")]
-    entries |= {f"ss_model.{key}": torch.randn(3) for key in resunet30_unused(names)}
-    for part, basis in zip(("real", "imag"), stft_basis(system.config.n_fft), strict=True):
-        entries[f"ss_model.base.stft.conv_{part}.weight"] = basis
-        entries[f"ss_model.base.istft.conv_{part}.weight"] = torch.randn(2, 2, 1)
-    return entries
-
-
 def test_the_published_layout_is_read(system: AudioSep) -> None:
-    entries = published(system)
+    entries = audiosep_entries(system)
     assert is_audiosep(entries)
     assert "ss_model.film.decoder_block2->conv_block2->beta1.weight" in entries
     state = audiosep_state(entries, system.config)
@@ -174,7 +160,7 @@ def test_the_published_layout_is_read(system: AudioSep) -> None:
 def test_a_file_that_does_not_fit_is_refused(
     system: AudioSep, key: str, value: torch.Tensor | None, message: str
 ) -> None:
-    entries = published(system)
+    entries = audiosep_entries(system)
     if value is None:
         del entries[key]
     else:

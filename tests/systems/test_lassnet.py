@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from published_files import lassnet_entries
 from signals import tone_and_noise
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from soundsieve.systems.lassnet import LASSNet, LASSNetConfig
 from soundsieve.weights.checkpoint import load_system, save_system
 from soundsieve.weights.config import from_dict, to_dict
 from soundsieve.weights.foreign import read_state
-from soundsieve.weights.layouts.lassnet import is_lassnet, lassnet_key, lassnet_state
+from soundsieve.weights.layouts.lassnet import is_lassnet, lassnet_state
 
 RATE = 32000
 
@@ -160,14 +161,8 @@ def test_configs(system: LASSNet) -> None:
 # --- the published layout ---
 
 
-def published(system: LASSNet) -> dict[str, Tensor]:
-    entries = {f"module.{lassnet_key(name)}": tensor.clone() for name, tensor in system.state_dict().items()}
-    positions = torch.arange(system.config.text.positions)[None]
-    return entries | {"module.text_embedder.bert_layer.embeddings.position_ids": positions}
-
-
 def test_the_published_layout_is_read(system: LASSNet, tmp_path: Path) -> None:
-    torch.save({"model": published(system)}, tmp_path / "LASSNet.pt")
+    torch.save({"model": lassnet_entries(system)}, tmp_path / "LASSNet.pt")
     entries = read_state(tmp_path / "LASSNet.pt")
     assert is_lassnet(entries)
     assert "module.UNet.decoder_block1.conv_block2.film_res.linear.0.weight" in entries
@@ -186,7 +181,7 @@ def test_the_published_layout_is_read(system: LASSNet, tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(system: LASSNet, key: str, value: Tensor | None, message: str) -> None:
-    entries = published(system)
+    entries = lassnet_entries(system)
     if value is None:
         del entries[key]
     else:

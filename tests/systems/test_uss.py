@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from published_files import uss_entries
 from signals import tone_and_noise
 from torch import Tensor
 
@@ -17,8 +18,7 @@ from soundsieve.separator import Separator
 from soundsieve.systems.uss import USS, USSConfig
 from soundsieve.weights.checkpoint import load_system, save_system
 from soundsieve.weights.config import from_dict, to_dict
-from soundsieve.weights.layouts.resunet import resunet30_unused
-from soundsieve.weights.layouts.uss import _tagger_constants, is_uss, uss_key, uss_state
+from soundsieve.weights.layouts.uss import is_uss, uss_state
 
 RATE = 32000
 DOG = audioset.classes().index("Dog")
@@ -190,19 +190,9 @@ def test_configs(system: USS) -> None:
 # --- the published layout ---
 
 
-def published(system: USS, *, detector: bool = True) -> dict[str, Tensor]:
-    entries = {uss_key(name): tensor.clone() for name, tensor in system.state_dict().items()}
-    entries |= _tagger_constants(system.config.tagger)
-    if detector:
-        for key in [key for key in entries if key.startswith("query_net.base.")]:
-            entries[key.replace("query_net.base.", "anchor_segment_detector.sed_model.")] = torch.randn(3)
-    names = [name.removeprefix("network.") for name in system.state_dict() if name.startswith("network.")]
-    return entries | {f"ss_model.{key}": torch.randn(3) for key in resunet30_unused(names)}
-
-
 @pytest.mark.parametrize("detector", [False, True])
 def test_the_published_layout_is_read(system: USS, detector: bool) -> None:
-    entries = published(system, detector=detector)
+    entries = uss_entries(system, detector=detector)
     assert is_uss(entries)
     state = uss_state(entries, system.config)
     assert state.keys() == system.state_dict().keys()
@@ -220,7 +210,7 @@ def test_the_published_layout_is_read(system: USS, detector: bool) -> None:
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(system: USS, key: str, value: Tensor | None, message: str) -> None:
-    entries = published(system)
+    entries = uss_entries(system)
     if value is None:
         del entries[key]
     else:

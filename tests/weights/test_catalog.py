@@ -11,6 +11,7 @@ from soundsieve.systems.sieve import Sieve
 from soundsieve.weights import catalog
 from soundsieve.weights.catalog import CATALOG, load_named
 from soundsieve.weights.checkpoint import SYSTEMS, load_system, save_system
+from soundsieve.weights.releases import RELEASES
 
 
 def test_every_entry_is_complete() -> None:
@@ -21,7 +22,12 @@ def test_every_entry_is_complete() -> None:
         assert entry.summary
         assert entry.licence
         assert entry.where
-    assert set(catalog._LOADERS) == set(CATALOG)
+        assert entry.is_published != (name in catalog._LOADERS)
+        release = RELEASES.get(entry.system)
+        assert entry.is_published == (release is not None)
+        if release is not None:
+            assert entry.tokenizer is (None if release.reader is None else release.reader.usual)
+    assert set(catalog._LOADERS) < set(CATALOG)
 
 
 def test_the_debug_model_is_always_at_hand_and_the_same() -> None:
@@ -65,7 +71,9 @@ def test_the_starter_fits_its_entry() -> None:
 
 
 def test_unknown_names_and_devices() -> None:
-    with pytest.raises(WeightsError, match=re.escape("no model 'x'; known: starter, debug, clapsep")):
+    with pytest.raises(
+        WeightsError, match=re.escape("no model 'x'; known: starter, debug, clapsep, audiosep, lassnet, uss; or")
+    ):
         load_named("x")
     with pytest.raises(ConfigError, match="device 'gramophone'"):
         load_named("debug", "gramophone")

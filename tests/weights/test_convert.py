@@ -173,7 +173,7 @@ def test_another_alpha_sounds_the_same_there(pair: tuple[Path, Path], tokenizer:
 
 def test_what_cannot_be_published(system: CLAPSep, tmp_path: Path) -> None:
     path = tmp_path / "out.ckpt"
-    with pytest.raises(WeightsError, match="a sieve has no published layout"):
+    with pytest.raises(WeightsError, match="written for a clapsep alone, and this is a sieve"):
         write_published(path, load_named("debug"))
     merged = debug_system()
     merged.merge_lora()
@@ -241,7 +241,7 @@ def test_files_in_each_others_place(pair: tuple[Path, Path], tokenizer: Path, tm
     with pytest.raises(WeightsError, match=r"best_model\.ckpt is a file of CLAPSep \(--weights\)"):
         load_clap(weights, tokenizer="none")
     torch.save({"w": torch.ones(2)}, tmp_path / "other.pt")
-    with pytest.raises(WeightsError, match=r"other\.pt holds no CLAPSep"):
+    with pytest.raises(WeightsError, match=r"other\.pt holds none of CLAPSep, AudioSep, LASS-Net, USS"):
         read_system(tmp_path / "other.pt", clap, tokenizer)
     with pytest.raises(WeightsError, match=r"other\.pt holds no CLAP"):
         read_system(weights, tmp_path / "other.pt", tokenizer)
@@ -256,7 +256,7 @@ def test_what_a_model_has_no_use_for(system: CLAPSep, pair: tuple[Path, Path], t
     save_system(tmp_path / "sieve.safetensors", load_named("debug"))
     with pytest.raises(ConfigError, match=r"one\.safetensors is whole: leave the CLAP"):
         soundsieve.load(tmp_path / "one.safetensors", clap=pair[1])
-    with pytest.raises(ConfigError, match="has its own tokenizer: leave --tokenizer out"):
+    with pytest.raises(ConfigError, match="a sieve, which takes no tokenizer: leave --tokenizer out"):
         soundsieve.load(tmp_path / "sieve.safetensors", tokenizer=tokenizer)
     with pytest.raises(ConfigError, match="'starter' has its own"):
         soundsieve.load("starter", clap=pair[1])
@@ -312,7 +312,7 @@ def test_too_little_memory_to_load(
     monkeypatch.setattr(CLAPSep, "merge_lora", fail)
     with pytest.raises(WeightsError, match=r"too little memory for writing .*one\.safetensors: it needs about 1 MB"):
         write_system(tmp_path / "one.safetensors", system)
-    monkeypatch.setattr("soundsieve.weights.convert.clapsep_state", fail)
+    monkeypatch.setattr("soundsieve.weights.releases.clapsep_state", fail)
     with pytest.raises(WeightsError, match="too little memory for loading"):
         read_system(*pair, tokenizer)
     assert not (tmp_path / "one.safetensors").exists()

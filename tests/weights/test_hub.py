@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fake_hub import FakeHub, answered, hub, publish_debug
+from fake_hub import FakeHub, answered, hub, publish_debug, set_sources
 from huggingface_hub import errors
 from published_files import debug_system, laion_file
 
@@ -13,7 +13,7 @@ import soundsieve
 from soundsieve.cli.main import main
 from soundsieve.errors import WeightsError
 from soundsieve.systems.clapsep import CLAPSep
-from soundsieve.weights import catalog, published
+from soundsieve.weights import published
 from soundsieve.weights.catalog import CATALOG
 from soundsieve.weights.checkpoint import load_system
 from soundsieve.weights.hub import TOKENIZER, Source, fetch, sha256
@@ -135,8 +135,7 @@ def test_another_source_is_not_mistaken_for_it(hub: FakeHub, tmp_path: Path, mon
     slim_file(place, other)
     with pytest.raises(WeightsError, match=r"is not the published model/best_model\.ckpt"):
         soundsieve.load("clapsep")
-    changed = (replace(sources[0], sha256=None), sources[1])
-    monkeypatch.setattr(catalog, "CLAPSEP_FILES", changed)
+    set_sources(monkeypatch, "clapsep", (replace(sources[0], sha256=None), sources[1]))
     second = soundsieve.load("clapsep").system
     assert not torch.equal(first.decoder.norm.bias, second.decoder.norm.bias)  # type: ignore[arg-type, union-attr]
 
@@ -200,7 +199,7 @@ def test_what_the_hub_hands_out_is_checked(hub: FakeHub, tmp_path: Path, monkeyp
         place.unlink(missing_ok=True)
         source = Source(sources[0].repository, sources[0].file, "--weights", "space", sha256=sha256(file))
         hub.publish(source, file)
-        monkeypatch.setattr(catalog, "CLAPSEP_FILES", (source, sources[1]))
+        set_sources(monkeypatch, "clapsep", (source, sources[1]))
         with pytest.raises(WeightsError, match=message) as caught:
             soundsieve.load("clapsep")
         one_line(caught.value)

@@ -18,8 +18,8 @@ def convert(
         typer.Argument(
             metavar="FILE",
             show_default=False,
-            help="The weights: best_model.ckpt, a checkpoint of its authors' training, or a file of soundsieve's. "
-            "Without it, the published clapsep is fetched.",
+            help="The weights: a file that its authors published, a checkpoint of CLAPSep's training, or a file of "
+            "soundsieve's. Without it, the published model is fetched.",
         ),
     ] = None,
     output: Annotated[
@@ -27,6 +27,16 @@ def convert(
     ] = ...,  # type: ignore[assignment]  # an option that must be given
     weights: Annotated[
         Path | None, typer.Option("--weights", metavar="FILE", help="The weights; another way to name FILE.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="The published model that FILE must be, or that is fetched: clapsep (unless told), audiosep, uss; "
+            "lassnet has to be a FILE.",
+        ),
     ] = None,
     clap: ClapOption = None,
     tokenizer: TokenizerOption = None,
@@ -45,7 +55,8 @@ def convert(
     """Make one file of published weights, with all that is needed inside, or the reverse.
 
     soundsieve convert best_model.ckpt --clap music_audioset_epoch_15_esc_90.14.pt -o clapsep.safetensors writes a file
-    that every --model takes; its path is printed. Nothing is left behind where it fails.
+    that every --model takes; its path is printed. Whose weights FILE holds is told by its entries. Nothing is left
+    behind where it fails.
     """
     if file is not None and weights is not None:
         raise ConfigError(f"the weights are given twice, as {file} and as {weights}: leave one out")
@@ -60,7 +71,10 @@ def convert(
     from soundsieve.weights.convert import read_system, write_published, write_system
 
     source = file or weights
-    system = read_published(None, clap, tokenizer) if source is None else read_system(source, clap, tokenizer)
+    if source is None or model is not None:
+        system = read_published(model or "clapsep", source, clap, tokenizer)
+    else:
+        system = read_system(source, clap, tokenizer)
     if to == "published":
         write_published(output, system)
     else:

@@ -9,7 +9,9 @@ import typer
 
 WeightsOption: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--weights", metavar="FILE", help="For clapsep: a copy of best_model.ckpt, instead of fetching it."),
+    typer.Option(
+        "--weights", metavar="FILE", help="For a published model: a copy of its file, instead of fetching it."
+    ),
 ]
 ClapOption: TypeAlias = Annotated[
     Path | None,
@@ -20,7 +22,8 @@ TokenizerOption: TypeAlias = Annotated[
     typer.Option(
         "--tokenizer",
         metavar="FILE",
-        help="RoBERTa's tokenizer.json, its folder or its name on the hub; none: to ask by example clips alone.",
+        help="A tokenizer.json, its folder or its name on the hub: RoBERTa's, for LASS-Net that of BERT, uncased; "
+        "none: to ask by example clips alone.",
     ),
 ]
 PrecisionOption: TypeAlias = Annotated[

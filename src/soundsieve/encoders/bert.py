@@ -53,6 +53,11 @@ class BERTConfig:
         if self.positions < 2 or not 0 <= self.pad_id < self.vocab_size or not 0 <= self.dropout < 1:
             raise ConfigError("BERT: positions is at least 2, pad_id a token, dropout at least 0 and below 1")
 
+    @property
+    def max_tokens(self) -> int:
+        """Longest text in tokens, its start and end included."""
+        return self.positions
+
     @classmethod
     def mini(cls) -> BERTConfig:
         """LASS-Net's: 11 M parameters."""

@@ -43,10 +43,23 @@ def to_precision(system: nn.Module, precision: str) -> None:
     Raises:
         ConfigError: there is no such precision, or not for this system on this machine.
     """
+    check_precision(precision)
+    if precision == "int8":
+        quantise_linears(system, keep=tuple(getattr(system, "kept_float32", ())))
+
+
+def check_precision(precision: str, device: str | torch.device = "cpu") -> None:
+    """Raise what `to_precision` would, before there is a system.
+
+    Raises:
+        ConfigError: there is no such precision, or not on this device or machine.
+    """
     if precision not in get_args(Precision):
         raise ConfigError(f"precision is '{precision}': choose one of {', '.join(get_args(Precision))}")
     if precision == "int8":
-        quantise_linears(system, keep=tuple(getattr(system, "kept_float32", ())))
+        if torch.device(device).type != "cpu":
+            raise ConfigError("precision int8 is for the CPU: load with device cpu, or use precision float32")
+        steps()  # fails here, not at the first answer, where there is no such product
 
 
 def quantise_linears(module: nn.Module, *, keep: tuple[str, ...] = ()) -> None:
@@ -62,9 +75,8 @@ def quantise_linears(module: nn.Module, *, keep: tuple[str, ...] = ()) -> None:
     Raises:
         ConfigError: this build of torch has no such product, or the module is not on the CPU.
     """
-    if any(parameter.device.type != "cpu" for parameter in module.parameters()):
-        raise ConfigError("precision int8 is for the CPU: load with device cpu, or use precision float32")
-    steps()  # fails here, not at the first answer, where there is no such product
+    for device in {parameter.device for parameter in module.parameters()}:
+        check_precision("int8", device)
     merge_lora(module)
     module.requires_grad_(False)
     for path, parent in list(module.named_modules()):

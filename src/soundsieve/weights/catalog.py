@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from soundsieve.errors import ConfigError, WeightsError
-from soundsieve.weights.hub import Source
+from soundsieve.weights.hub import BERT_TOKENIZER, TOKENIZER, Source
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,9 @@ class Entry:
         where: where the weights are.
         size_mb: of the weights, in MB (10^6 bytes); None where they are made in memory or not known.
         sha256: of the file, where one is published.
-        sources: the files that it is made of, where they are published elsewhere.
+        sources: the files on the hub that it is made of: its weights and, where these need one, the CLAP.
+        tokenizer: on the hub, that belongs to it; None where it takes none, or brings its own.
+        by_hand: where its weights can be had, for a model whose authors publish them where they cannot be fetched.
     """
 
     name: str
@@ -45,6 +47,13 @@ class Entry:
     size_mb: float | None = None
     sha256: str | None = None
     sources: tuple[Source, ...] = ()
+    tokenizer: Source | None = None
+    by_hand: str = ""
+
+    @property
+    def is_published(self) -> bool:
+        """Whether its weights are its authors' files, which may be given in place of those that are fetched."""
+        return bool(self.sources or self.by_hand)
 
     @property
     def at_hand(self) -> bool:
@@ -52,7 +61,7 @@ class Entry:
         if self.sources:
             from soundsieve.weights.published import at_hand
 
-            return at_hand(self.sources)
+            return at_hand(self)
         return self.name == "debug" or (self.name == "starter" and _starter_size() is not None)
 
 
@@ -61,7 +70,7 @@ def _starter_size() -> float | None:
         return path.stat().st_size / 1e6 if path.is_file() else None
 
 
-CLAPSEP_FILES = (
+_CLAPSEP_FILES = (
     # The Space that the authors' repository (github.com/Aisaka0v0/CLAPSep) points to. Its size is as a user reports it;
     # the SHA-256 of the whole file, and a licence of the weights, were found nowhere (the code's is MIT).
     Source(
@@ -84,6 +93,22 @@ CLAPSEP_FILES = (
 )
 """What the published CLAPSep is made of: what was trained, and the CLAP that it builds on."""
 
+_AUDIOSEP_FILE = Source(
+    # The Space that the authors' repository (github.com/Audio-AGI/AudioSep) points to; the CLAP is inside.
+    repository="Audio-AGI/AudioSep",
+    file="checkpoint/audiosep_base_4M_steps.ckpt",
+    option="--weights",
+    kind="space",
+    size_mb=1260.0,
+)
+_USS_FILE = Source(
+    # From where the authors' package (github.com/bytedance/uss) fetches it.
+    repository="RSNuts/Universal_Source_Separation",
+    file="uss_material/ss_model=resunet30,querynet=at_soft,data=full,devices=8,step=1000000.ckpt",
+    option="--weights",
+    size_mb=1121.024828,
+)
+
 CATALOG: dict[str, Entry] = {
     entry.name: entry
     for entry in (
@@ -95,7 +120,7 @@ CATALOG: dict[str, Entry] = {
             licence="MIT",
             where="inside the package",
             size_mb=_starter_size(),
-            sha256="9dc5cabf1260213867350a2384b965487c61d1f798a316344538bdd4ec8801a6",
+            sha256="007ddd12e230cda26c66a84ac47187b4e1f1cada0b942f47efa1b98f21202a95",
         ),
         Entry(
             name="debug",
@@ -108,12 +133,46 @@ CATALOG: dict[str, Entry] = {
         Entry(
             name="clapsep",
             system="clapsep",
-            summary="CLAPSep, the published system (Ma et al., 2024, arXiv:2402.17455); fetched when it is first used",
+            summary="CLAPSep, the published system (Ma et al., 2024, arXiv:2402.17455); fetched when first used",
             sample_rate=32000,
             licence="not stated; its CLAP: CC0-1.0",
             where="Hugging Face hub: best_model.ckpt of AisakaMikoto/CLAPSep, CLAP of lukewys/laion_clap",
-            size_mb=sum(source.size_mb or 0 for source in CLAPSEP_FILES),
-            sources=CLAPSEP_FILES,
+            size_mb=sum(source.size_mb or 0 for source in _CLAPSEP_FILES),
+            sources=_CLAPSEP_FILES,
+            tokenizer=TOKENIZER,
+        ),
+        Entry(
+            name="audiosep",
+            system="audiosep",
+            summary="AudioSep, the published system (Liu et al., 2023, arXiv:2308.05037); fetched when first used",
+            sample_rate=32000,
+            licence="not stated for the weights (their Space: MIT); its CLAP: CC0-1.0",
+            where="Hugging Face hub: audiosep_base_4M_steps.ckpt of the Space Audio-AGI/AudioSep",
+            size_mb=_AUDIOSEP_FILE.size_mb,
+            sources=(_AUDIOSEP_FILE,),
+            tokenizer=TOKENIZER,
+        ),
+        Entry(
+            name="lassnet",
+            system="lassnet",
+            summary="LASS-Net, the published system (Liu et al., 2022, arXiv:2203.15147); fetch its file by hand",
+            sample_rate=32000,
+            licence="not stated",
+            where="Google Drive: LASSNet.pt, linked at https://github.com/liuxubo717/LASS",
+            size_mb=253.8,
+            tokenizer=BERT_TOKENIZER,
+            by_hand="its authors publish LASSNet.pt on Google Drive alone, linked at "
+            "https://github.com/liuxubo717/LASS: fetch it there and give it with --weights",
+        ),
+        Entry(
+            name="uss",
+            system="uss",
+            summary="USS, the published system (Kong et al., 2023, arXiv:2305.07447); fetched when first used",
+            sample_rate=32000,
+            licence="not stated",
+            where="Hugging Face hub: ss_model=resunet30,querynet=at_soft,... of RSNuts/Universal_Source_Separation",
+            size_mb=_USS_FILE.size_mb,
+            sources=(_USS_FILE,),
         ),
     )
 }
@@ -132,7 +191,7 @@ def load_model(
     Args:
         name_or_path: a name in `CATALOG`, or a file of weights.
         device: where it goes.
-        weights: a file in place of the published one of ``clapsep``.
+        weights: for a published model, a file in place of the one that is fetched.
         clap: the CLAP that the weights build on, for weights that do not hold it.
         tokenizer: see `soundsieve.weights.clap.find_tokenizer`.
 
@@ -141,8 +200,6 @@ def load_model(
         ConfigError: there is no such device, or something is given that this model has no use for.
     """
     name = str(name_or_path)
-    if name == "clapsep" and (weights, clap, tokenizer) != (None, None, None):
-        return _load_clapsep_from(weights, clap, tokenizer, device)
     if name not in CATALOG and _is_file(name):
         from soundsieve.weights.checkpoint import pick_device
         from soundsieve.weights.convert import read_system
@@ -151,8 +208,12 @@ def load_model(
             raise ConfigError(f"the model is given twice, as {name} and as {weights}: leave one out")
         target = pick_device(device)
         return read_system(name, clap, tokenizer).to(target)
+    if name in CATALOG and CATALOG[name].is_published:
+        return _load_published(CATALOG[name], device, weights, clap, tokenizer)
     if name in CATALOG and (weights, clap, tokenizer) != (None, None, None):
-        raise ConfigError(f"weights, a CLAP and a tokenizer are for clapsep and files of weights; '{name}' has its own")
+        raise ConfigError(
+            f"weights, a CLAP and a tokenizer are for published models and files of weights; '{name}' has its own"
+        )
     return load_named(name, device)
 
 
@@ -161,32 +222,56 @@ def _is_file(name: str) -> bool:
     return path.suffix in (".safetensors", ".ckpt", ".pt", ".pth") or path.is_file()
 
 
-def _load_clapsep_from(
-    weights: str | Path | None, clap: str | Path | None, tokenizer: TokenizerSource, device: str | torch.device
+def _load_published(
+    entry: Entry,
+    device: str | torch.device,
+    weights: str | Path | None = None,
+    clap: str | Path | None = None,
+    tokenizer: TokenizerSource = None,
 ) -> System:
-    """The published system with some of its files given."""
+    """A published system, with some of its files given or none."""
     from soundsieve.weights.checkpoint import pick_device
     from soundsieve.weights.published import from_hub
 
     target = pick_device(device)
-    if weights is None and clap is None:
-        return from_hub(CLAPSEP_FILES, tokenizer).to(target)
-    return read_published(weights, clap, tokenizer).to(target)
+    if weights is None and clap is None and entry.sources:
+        _check_of_use(entry, clap, tokenizer)
+        return from_hub(entry, tokenizer).to(target)
+    return read_published(entry.name, weights, clap, tokenizer).to(target)
 
 
-def read_published(weights: str | Path | None, clap: str | Path | None, tokenizer: TokenizerSource) -> System:
-    """The published CLAPSep out of its two files, LoRA as it is; a file that is not given is fetched.
+def read_published(
+    name: str, weights: str | Path | None, clap: str | Path | None, tokenizer: TokenizerSource
+) -> System:
+    """A published system out of its files, LoRA as it is; a file that is not given is fetched.
 
     Raises:
         WeightsError: a file cannot be had, or is not what it should be.
+        ConfigError: no published model has that name, or something is given that it has no use for.
     """
     from soundsieve.weights.convert import needs_clap, read_system
     from soundsieve.weights.hub import fetch
 
-    weights = fetch(CLAPSEP_FILES[0]) if weights is None else weights
-    if clap is None and needs_clap(weights):
-        clap = fetch(CLAPSEP_FILES[1])
-    return read_system(weights, clap, tokenizer)
+    entry = CATALOG.get(name)
+    if entry is None or not entry.is_published:
+        known = ", ".join(entry.name for entry in CATALOG.values() if entry.is_published)
+        raise ConfigError(f"'{name}' is no published model: choose one of {known}")
+    _check_of_use(entry, clap, tokenizer)
+    if weights is None:
+        if not entry.sources:
+            raise WeightsError(f"{name} cannot be fetched: {entry.by_hand}")
+        weights = fetch(entry.sources[0])
+    if clap is None and len(entry.sources) > 1 and needs_clap(weights):
+        clap = fetch(entry.sources[1])
+    return read_system(weights, clap, tokenizer, expected=entry.system)
+
+
+def _check_of_use(entry: Entry, clap: str | Path | None, tokenizer: TokenizerSource) -> None:
+    """Before anything is fetched or read."""
+    if clap is not None and len(entry.sources) < 2:
+        raise ConfigError(f"{entry.name} is whole: leave the CLAP ({clap}) out")
+    if tokenizer is not None and entry.tokenizer is None:
+        raise ConfigError(f"{entry.name} takes no tokenizer: leave --tokenizer out")
 
 
 def load_named(name: str, device: str | torch.device = "cpu") -> System:
@@ -198,6 +283,8 @@ def load_named(name: str, device: str | torch.device = "cpu") -> System:
     """
     if name not in CATALOG:
         raise WeightsError(f"no model '{name}'; known: {', '.join(CATALOG)}; or give the path of a .safetensors file")
+    if CATALOG[name].is_published:
+        return _load_published(CATALOG[name], device)
     return _LOADERS[name](device)
 
 
@@ -222,16 +309,7 @@ def _load_debug(device: str | torch.device) -> System:
         return Sieve(SieveConfig.debug()).to(target).eval()
 
 
-def _load_clapsep(device: str | torch.device) -> System:
-    from soundsieve.weights.checkpoint import pick_device
-    from soundsieve.weights.published import from_hub
-
-    target = pick_device(device)
-    return from_hub(CLAPSEP_FILES).to(target)
-
-
 _LOADERS: dict[str, Callable[[str | torch.device], System]] = {
     "starter": _load_starter,
     "debug": _load_debug,
-    "clapsep": _load_clapsep,
 }

@@ -6,26 +6,42 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from soundsieve.encoders.clap import CLAP, CLAPConfig, TextTowerConfig
+from soundsieve.encoders.clap import CLAP, CLAPConfig
 from soundsieve.encoders.tokens import JSONTokenizer, tokenizer_json
 from soundsieve.errors import ConfigError, WeightsError
 from soundsieve.files import replacing
 from soundsieve.weights.checkpoint import _no_parameters, _NoRandomInit
 from soundsieve.weights.config import from_dict, to_dict
 from soundsieve.weights.foreign import enough_memory, is_safetensors, read_state
-from soundsieve.weights.hub import TOKENIZER, fetch
+from soundsieve.weights.hub import TOKENIZER, Source, fetch
 from soundsieve.weights.layouts.clap import clap_state, is_clap
-from soundsieve.weights.layouts.clapsep import is_clapsep
+from soundsieve.weights.releases import release_of
 
 TokenizerSource: TypeAlias = "str | Path | None"
 """A ``tokenizer.json``, a folder that holds it, a repository on the hub, or ``none``; None stands for the usual one."""
+
+
+class TextSizes(Protocol):
+    """What a text encoder asks of its tokenizer."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens known."""
+
+    @property
+    def pad_id(self) -> int:
+        """Token id of padding."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text in tokens, its start and end included."""
 
 
 def save_clap(path: str | Path, clap: CLAP) -> None:
@@ -74,15 +90,26 @@ def load_clap(path: str | Path, *, tokenizer: TokenizerSource = None) -> CLAP:
 
 
 def _load_published(path: str | Path, tokenizer: TokenizerSource) -> CLAP:
+    config = CLAPConfig.base()
+    state = read_clap_state(path, config)
+    found = find_tokenizer(tokenizer, config.text)
+    with enough_memory(f"loading {path}", 2 * sum(tensor.nbytes for tensor in state.values())):
+        return build_clap(config, state, tokenizer=found)
+
+
+def read_clap_state(path: str | Path, config: CLAPConfig) -> dict[str, Tensor]:
+    """The state dict of a `CLAP` of these sizes out of the published file.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or of another kind.
+    """
     published = read_state(path)
-    if is_clapsep(published):
-        raise WeightsError(f"{path} is a file of CLAPSep (--weights), not the CLAP that it builds on (--clap)")
+    if (release := release_of(published)) is not None:
+        raise WeightsError(f"{path} is a file of {release.title} (--weights), not the CLAP that it builds on (--clap)")
     if not is_clap(published):
         raise WeightsError(f"{path} holds no CLAP: its entries are called otherwise")
-    config = CLAPConfig.base()
-    found = find_tokenizer(tokenizer, config.text)
     with enough_memory(f"loading {path}", 2 * sum(tensor.nbytes for tensor in published.values())):
-        return build_clap(config, clap_state(published, config, what=str(path)), tokenizer=found)
+        return clap_state(published, config, what=str(path))
 
 
 def build_clap(
@@ -99,21 +126,22 @@ def build_clap(
     return clap.eval()
 
 
-def find_tokenizer(source: TokenizerSource, text: TextTowerConfig) -> JSONTokenizer | None:
+def find_tokenizer(source: TokenizerSource, text: TextSizes, usual: Source = TOKENIZER) -> JSONTokenizer | None:
     """The tokenizer that a text tower was trained with.
 
     Args:
-        source: where it is; None for RoBERTa's on the hub, ``none`` for no tokenizer.
-        text: the tower.
+        source: where it is; None for the usual one, ``none`` for no tokenizer.
+        text: the tower's sizes.
+        usual: where the usual one is.
 
     Raises:
         WeightsError: it cannot be had, or does not belong to a tower of this size.
     """
     if source is not None and str(source).casefold() == "none":
         return None
-    path = fetch(TOKENIZER) if source is None else Path(source)
+    path = fetch(usual) if source is None else Path(source)
     if source is not None and not path.exists() and str(source).count("/") == 1 and path.suffix != ".json":
-        path = fetch(replace(TOKENIZER, repository=str(source)))
+        path = fetch(replace(usual, repository=str(source)))
     tokenizer = JSONTokenizer(tokenizer_json(path), pad_id=text.pad_id, max_tokens=text.max_tokens)
     if tokenizer.vocab_size != text.vocab_size:
         raise WeightsError(

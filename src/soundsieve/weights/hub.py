@@ -51,7 +51,16 @@ TOKENIZER = Source(
     size_mb=1.4,
     licence="MIT",
 )
-"""RoBERTa's, which the published CLAP was trained with."""
+"""RoBERTa's, which the published CLAPs were trained with."""
+
+BERT_TOKENIZER = Source(
+    repository="google-bert/bert-base-uncased",
+    file="tokenizer.json",
+    option="--tokenizer (a tokenizer.json)",
+    size_mb=0.5,
+    licence="Apache-2.0",
+)
+"""That of BERT, English, uncased, which LASS-Net reads captions with."""
 
 
 def cache_folder() -> Path:
