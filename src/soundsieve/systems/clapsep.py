@@ -10,19 +10,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from soundsieve.audio import check_finite, decode, resample
 from soundsieve.dsp.sinc_resample import sinc_resample
 from soundsieve.dsp.stft import istft, stft
 from soundsieve.encoders.clap import CLAP, CLAPConfig
-from soundsieve.errors import ConfigError, QueryError
+from soundsieve.errors import ConfigError
 from soundsieve.nn.film import FiLM
 from soundsieve.nn.htsat import HTSAT, HTSATConfig, unfold
 from soundsieve.nn.linear import Linear
@@ -31,6 +28,7 @@ from soundsieve.nn.masknet import MaskNet
 from soundsieve.nn.swin import PatchExpanding, SwinBlock
 from soundsieve.query import ClipLike, Condition, Query, combine
 from soundsieve.systems.base import System
+from soundsieve.systems.clips import clip_waveform
 
 _ADAPTED = ("qkv", "proj")
 """The Linears of the audio tower that LoRA adapts: those of its window attention."""
@@ -288,12 +286,7 @@ class CLAPSep(System):
         return torch.cat([self._embed_clip(clip) for clip in clips]) if clips else None
 
     def _embed_clip(self, clip: ClipLike) -> Tensor:
-        samples, sample_rate = decode(clip) if isinstance(clip, (str, Path)) else clip
-        if samples.ndim not in (1, 2) or not samples.size or not np.issubdtype(samples.dtype, np.floating):
-            raise QueryError("an example clip is floating-point samples, shape (T,) or (C, T), that are not empty")
-        check_finite(samples, sample_rate, "the example clip")
-        mono = samples.astype(np.float32).reshape(-1, samples.shape[-1]).mean(0)
-        heard = torch.from_numpy(resample(mono, sample_rate, self.config.clap.audio.sample_rate))
+        heard = clip_waveform(clip, self.config.clap.audio.sample_rate)
         return self.clap.embed_audio(heard[None].to(self.clap.logit_scale.device))
 
     def _embedding(self, condition: Condition) -> Tensor:
