@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from importlib.resources import files
+
 import pytest
 
 from soundsieve.encoders import audioset
@@ -71,3 +73,11 @@ def test_unknown_names_are_answered_with_known_ones(text: str, message: str) -> 
     with pytest.raises(QueryError, match=message) as caught:
         audioset.find(text)
     assert "\n" not in str(caught.value)
+
+
+def test_its_licence_travels_with_it() -> None:
+    """The package is MIT, and this file is not."""
+    folder = files("soundsieve.encoders")
+    assert "CC BY-SA 4.0" in "".join((folder / "audioset.csv").read_text("utf-8").splitlines()[:4])
+    note = (folder / "LICENCES.md").read_text("utf-8")
+    assert all(word in note for word in ("`audioset.csv`", "Google Inc.", "licenses/by-sa/4.0", "MIT licence does not"))
