@@ -23,3 +23,7 @@ class ConfigError(SoundsieveError):
 
 class WeightsError(SoundsieveError):
     """Weights are missing, damaged, or do not fit the system that they are loaded into."""
+
+
+class UnreadableError(WeightsError):
+    """Weights that may well be good cannot be read now: too little memory, or the system refuses to read them."""

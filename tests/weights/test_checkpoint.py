@@ -13,8 +13,9 @@ from identity_system import IdentityConfig, IdentitySystem, PartConfig
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+import soundsieve
 from soundsieve.encoders.clap import CLAPConfig
-from soundsieve.errors import ConfigError, WeightsError
+from soundsieve.errors import ConfigError, UnreadableError, WeightsError
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
 from soundsieve.weights import checkpoint
 from soundsieve.weights.checkpoint import load_system, read_metadata, save_system
@@ -371,3 +372,45 @@ def test_building_without_random_values_always_ends() -> None:
             torch.nn.init.kaiming_uniform_(parameter)
             assert not parameter.any()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("unable to mmap 9 bytes: Cannot allocate memory (12)")])
+def test_too_little_memory_is_told(
+    error: Exception, system: IdentitySystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise error
+
+    save_system(tmp_path / "a", system)
+    for where in ("soundsieve.weights.checkpoint.safe_open", "soundsieve.weights.checkpoint._build"):
+        with (
+            monkeypatch.context() as patched,
+            pytest.raises(UnreadableError, match="too little memory for loading .*a: it needs about 1 MB"),
+        ):
+            patched.setattr(where, failing)
+            load_system(tmp_path / "a")
+    monkeypatch.setattr("soundsieve.weights.trained_part.safe_open", failing)
+    with pytest.raises(UnreadableError, match="too little memory"):
+        soundsieve.load(tmp_path / "a")
+
+
+def test_a_file_without_twins_is_mapped_once(
+    system: IdentitySystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_system(tmp_path / "a", system)
+    opened: list[object] = []
+    monkeypatch.setattr(checkpoint, "safe_open", lambda *args, **kw: opened.append(args) or safe_open(*args, **kw))
+    load_system(tmp_path / "a")
+    assert len(opened) == 2  # for the texts, for the tensors
+
+
+def test_a_system_that_refuses_to_read_is_not_damage(
+    system: IdentitySystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    save_system(tmp_path / "a", system)
+    monkeypatch.setattr(checkpoint, "safe_open", refusing)
+    with pytest.raises(UnreadableError, match="a cannot be read: .*Permission denied"):
+        load_system(tmp_path / "a")

@@ -110,6 +110,26 @@ def test_the_converted_file_serves_alone(hub: FakeHub, tmp_path: Path, monkeypat
     soundsieve.load("clapsep")
 
 
+def test_a_good_conversion_survives_too_little_memory(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    publish_debug(hub, tmp_path / "published", monkeypatch)
+    soundsieve.load("clapsep")
+    (made,) = (tmp_path / "cache" / "weights").iterdir()
+    with monkeypatch.context() as patched, pytest.raises(WeightsError, match="too little memory"):
+        patched.setattr("soundsieve.weights.checkpoint._build", fail)
+        soundsieve.load("clapsep")
+    assert made.is_file()
+    contents = bytearray(made.read_bytes())
+    contents[-1] ^= 1
+    made.write_bytes(contents)
+    soundsieve.load("clapsep")  # damaged: made again
+    assert made.read_bytes() != contents
+
+
 def test_files_in_the_clients_cache_suffice(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = publish_debug(hub, tmp_path / "published", monkeypatch)
     for source in (*sources, TOKENIZER):

@@ -25,11 +25,12 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
-from soundsieve.errors import ConfigError, WeightsError
+from soundsieve.errors import ConfigError, UnreadableError, WeightsError
 from soundsieve.files import replacing
 from soundsieve.nn.int8 import is_quantised
 from soundsieve.systems.base import System
 from soundsieve.weights.config import from_dict, to_dict
+from soundsieve.weights.foreign import enough_memory
 
 FORMAT = "soundsieve-1"
 
@@ -111,18 +112,21 @@ def load_system(path: str | Path, device: str | torch.device = "cpu") -> System:
     system's own copy and never the file. The whole file is read once in passing, to compare its digest.
 
     Raises:
-        WeightsError: the file is missing, damaged, altered, of another kind, or does not fit its system.
+        WeightsError: the file is missing, damaged, altered, of another kind, or does not fit its system; where memory
+            does not suffice or the file cannot be read, it is the subclass UnreadableError.
         ConfigError: there is no such device.
     """
     target = pick_device(device)
     path = Path(path)
     metadata = read_metadata(path)
-    _verify(path, metadata)
-    system = _build(metadata, path)
-    state = _unpack(_mapped(path, metadata), path)
-    _check_fit(system.state_dict(), state, path)
-    system.load_state_dict(state, strict=True, assign=True)
-    return system.to(target).eval()
+    mappings = 2 if "twins" in metadata else 1
+    with enough_memory(f"loading {path}", mappings * path.stat().st_size):
+        _verify(path, metadata)
+        system = _build(metadata, path)
+        state = _unpack(_mapped(path, metadata), path)
+        _check_fit(system.state_dict(), state, path)
+        system.load_state_dict(state, strict=True, assign=True)
+        return system.to(target).eval()
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -130,14 +134,18 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
     Raises:
         WeightsError: the file is missing, damaged or of another kind.
+        UnreadableError: it cannot be read now.
     """
     path = Path(path)
     if not os.path.isfile(path):
         raise WeightsError(f"no weights at {path}")
     try:
-        with safe_open(path, framework="pt") as file:
+        # The whole file is mapped for it.
+        with enough_memory(f"loading {path}", path.stat().st_size), safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {_one_line(error)}") from error
+    except SafetensorError as error:
         raise WeightsError(f"{path} is damaged or not a safetensors file: {_one_line(error)}") from error
     found = metadata.get("format")
     if found is None:
@@ -177,7 +185,9 @@ def _verify(path: Path, metadata: Mapping[str, str]) -> None:
                         raise WeightsError(f"{path} is damaged: it ends too early")
                     digest.update(block[:read])
                     begin += read
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {_one_line(error)}") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path} is damaged: {_one_line(error)}") from error
     if digest.hexdigest() != metadata["digest"]:
         raise WeightsError(f"{path} is damaged or was altered: its contents do not match its digest")
@@ -189,9 +199,12 @@ def _mapped(path: Path, metadata: Mapping[str, str]) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         twins = json.loads(metadata.get("twins", "{}"))
-        with safe_open(path, framework="pt") as file:  # mapped once more: writing to one must not change its twin
-            tensors.update({name: file.get_tensor(twin) for name, twin in twins.items()})
-    except (OSError, ValueError, AttributeError, SafetensorError) as error:
+        if twins:
+            with safe_open(path, framework="pt") as file:  # mapped once more: writing to one must not change its twin
+                tensors.update({name: file.get_tensor(twin) for name, twin in twins.items()})
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {_one_line(error)}") from error
+    except (ValueError, AttributeError, SafetensorError) as error:
         raise WeightsError(f"{path} is damaged: {_one_line(error)}") from error
     return tensors
 

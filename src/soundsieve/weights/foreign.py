@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from soundsieve.errors import WeightsError
+from soundsieve.errors import UnreadableError, WeightsError
 
 _SCALAR: Any = np.float64(0).__reduce__()[0]  # what makes a numpy number again, wherever this numpy keeps it
 _ALLOWED: list[Any] = [
@@ -122,7 +122,7 @@ def enough_memory(doing: str, needed_bytes: float) -> Iterator[None]:
         needed_bytes: about how much it takes.
 
     Raises:
-        WeightsError: it did not suffice.
+        UnreadableError: it did not suffice.
     """
     try:
         yield
@@ -130,7 +130,7 @@ def enough_memory(doing: str, needed_bytes: float) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         amount = f"{needed_bytes / 1e9:.1f} GB" if needed_bytes >= 1e8 else f"{max(1, needed_bytes / 1e6):.0f} MB"
-        raise WeightsError(f"too little memory for {doing}: it needs about {amount} free") from error
+        raise UnreadableError(f"too little memory for {doing}: it needs about {amount} free") from error
 
 
 def _short(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from soundsieve.errors import WeightsError
+from soundsieve.errors import UnreadableError, WeightsError
 from soundsieve.weights.hub import cache_folder, cached, fetch, identity
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def from_hub(entry: Entry, tokenizer: TokenizerSource = None) -> System:
     if ready is not None:
         try:
             return load_system(ready)
+        except UnreadableError:
+            raise
         except WeightsError:
             ready.unlink(missing_ok=True)  # damaged: it can be made again
     files = [fetch(source) for source in entry.sources]

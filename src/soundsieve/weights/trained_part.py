@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,6 +29,7 @@ from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
 from soundsieve.weights.checkpoint import _NoRandomInit
 from soundsieve.weights.clap import clap_digest as digest_of
 from soundsieve.weights.config import from_dict, to_dict
+from soundsieve.weights.foreign import enough_memory
 
 FORMAT = "soundsieve-part-1"
 
@@ -44,9 +47,13 @@ def trained_names(system: CLAPSep) -> list[str]:
 
 
 def is_trained_part(path: str | Path) -> bool:
-    """Whether a file calls itself a trained part, of whatever version; False where it cannot be read."""
+    """Whether a file calls itself a trained part, of whatever version; False where it cannot be read.
+
+    Raises:
+        UnreadableError: too little memory.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
+        with _open(path) as file:
             return str((file.metadata() or {}).get("format")).startswith("soundsieve-part-")
     except (OSError, SafetensorError):
         return False
@@ -124,11 +131,18 @@ def load_trained_part(path: str | Path, clap: CLAP) -> CLAPSep:
     return system.eval()
 
 
+@contextmanager
+def _open(path: str | Path) -> Iterator[Any]:
+    """A safetensors file, all of which is mapped."""
+    with enough_memory(f"loading {path}", Path(path).stat().st_size), safe_open(path, framework="pt") as file:
+        yield file
+
+
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not path.is_file():
         raise WeightsError(f"no weights at {path}")
     try:
-        with safe_open(path, framework="pt") as file:
+        with _open(path) as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError) as error:
