@@ -383,12 +383,10 @@ def test_too_little_memory_is_told(
 
     save_system(tmp_path / "a", system)
     for where in ("soundsieve.weights.checkpoint.safe_open", "soundsieve.weights.checkpoint._build"):
-        with (
-            monkeypatch.context() as patched,
-            pytest.raises(UnreadableError, match="too little memory for loading .*a: it needs about 1 MB"),
-        ):
+        with monkeypatch.context() as patched:
             patched.setattr(where, failing)
-            load_system(tmp_path / "a")
+            with pytest.raises(UnreadableError, match=r"too little memory for loading .*a: it needs about 1 MB"):
+                load_system(tmp_path / "a")
     monkeypatch.setattr("soundsieve.weights.trained_part.safe_open", failing)
     with pytest.raises(UnreadableError, match="too little memory"):
         soundsieve.load(tmp_path / "a")
@@ -412,5 +410,5 @@ def test_a_system_that_refuses_to_read_is_not_damage(
 
     save_system(tmp_path / "a", system)
     monkeypatch.setattr(checkpoint, "safe_open", refusing)
-    with pytest.raises(UnreadableError, match="a cannot be read: .*Permission denied"):
+    with pytest.raises(UnreadableError, match=r"a cannot be read: .*Permission denied"):
         load_system(tmp_path / "a")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -21,6 +22,13 @@ class Trap:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (print, ("caught",))
+
+
+class System:
+    """The same, by a module that torch never allows."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.system, ("echo > caught",))
 
 
 def test_reads_what_the_published_files_hold(tmp_path: Path) -> None:
@@ -87,6 +95,35 @@ def test_code_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(WeightsError, match=r"damaged or not a torch checkpoint|holds more than tensors"):
         read_torch(tmp_path / "b.pt")
     assert "caught" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_refused_code_is_named(zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch words it in another way for modules that it never allows."""
+    monkeypatch.chdir(tmp_path)
+    torch.save({"trap": System()}, tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
+    name = os.system.__module__ + r"\.system"
+    with pytest.raises(WeightsError, match=rf"a\.pt holds more than tensors and was not read: it asks for {name}$"):
+        read_torch(tmp_path / "a.pt")
+    assert not (tmp_path / "caught").exists()
+
+
+def test_flipped_bits_are_noticed(tmp_path: Path) -> None:
+    torch.save({"w": torch.arange(1000.0)}, tmp_path / "a.pt")
+    whole = (tmp_path / "a.pt").read_bytes()
+    at = whole.index(torch.arange(500.0, 510).numpy().tobytes())
+    (tmp_path / "a.pt").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(WeightsError, match=r"a\.pt is damaged, its entry a/data/0 is not what was written"):
+        read_state(tmp_path / "a.pt")
+
+
+def test_files_without_checksums(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"w": torch.ones(2)}, tmp_path / "a.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(read_state(tmp_path / "a.pt")["w"], torch.ones(2))
 
 
 @pytest.mark.parametrize(
