@@ -2,8 +2,8 @@
 
 Mixtures are drawn from a list of clips as in `soundsieve evaluate`; each is asked for both of its sounds and for one
 that is not in it. Printed and written: area under the ROC curve and share of alarms at the threshold, for the presence
-that a user is given, for energy alone, and for energy and agreement fitted to this very list (logistic regression, both
-answers weighing the same). The last two are what `soundsieve.presence.CALIBRATIONS` and `ANY_SYSTEM` hold.
+that a user is given, and for energy alone, fitted to this very list (logistic regression, both answers weighing the
+same). The latter is what `soundsieve.presence.CALIBRATION` holds.
 
     python benchmarks/presence.py --model starter                                    # on the test mixtures
     python benchmarks/presence.py --model runs/clapsep.safetensors --clips corpus/clips.csv --split validation
@@ -32,29 +32,26 @@ from soundsieve.segments import cut, plan_for, separate_segments
 HERE = Path(__file__).parent
 
 
-def ask(separator: soundsieve.Separator, mixture: Tensor, words: str) -> dict[str, float | None]:
-    """What can be known of one segment: energy in dB before any doubt, agreement, and the presence a user is given."""
+def ask(separator: soundsieve.Separator, mixture: Tensor, words: str) -> dict[str, float]:
+    """What can be known of one segment: energy in dB before any doubt, and the presence a user is given."""
     system, condition = separator.system, separator.encode(Query(words))
     plan = plan_for(system, mixture.shape[1])
     answers = []
     for _, heard, (estimate,) in separate_segments(system, cut([mixture], plan), [condition]):
         target = estimate.target / (1.0 if estimate.gain is None else estimate.gain[:, None])
-        with torch.inference_mode():
-            agreement = system.agreement(target.mean(0, keepdim=True).to(separator.device), condition)
         presence = estimate.presence
         if presence is None:
-            presence = estimated_presence(system, heard, target, condition)
-        answers.append((float(presence), float(energy_db(heard, target)), agreement))
-    presence, energy, agreement = max(answers, key=lambda answer: answer[0])
-    return {"presence": presence, "energy_db": energy, "agreement": None if agreement is None else float(agreement)}
+            presence = estimated_presence(heard, target, condition)
+        answers.append((float(presence), float(energy_db(heard, target))))
+    return dict(zip(("presence", "energy_db"), max(answers), strict=True))
 
 
-def fit(features: Tensor, labels: Tensor) -> Tensor:
-    """Weights of a logistic regression on ``(N, K)``, the bias last; as many votes for yes as for no."""
-    mean, spread = features.mean(0), features.std(0)
-    x = torch.cat([(features - mean) / spread, torch.ones(len(features), 1)], 1)
+def fit(feature: Tensor, labels: Tensor) -> Tensor:
+    """Slope and bias of a logistic regression on ``(N,)``; as many votes for yes as for no."""
+    mean, spread = feature.mean(), feature.std()
+    x = torch.stack([(feature - mean) / spread, torch.ones_like(feature)], 1)
     votes = torch.where(labels > 0, 0.5 / labels.mean(), 0.5 / (1 - labels.mean()))
-    weights = torch.zeros(x.shape[1], requires_grad=True)
+    weights = torch.zeros(2, requires_grad=True)
     optimiser = torch.optim.LBFGS([weights], max_iter=200, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
@@ -65,8 +62,8 @@ def fit(features: Tensor, labels: Tensor) -> Tensor:
         return value
 
     optimiser.step(loss)
-    scaled = weights.detach()[:-1] / spread
-    return torch.cat([scaled, weights.detach()[-1:] - (scaled * mean).sum()])
+    slope = weights.detach()[0] / spread
+    return torch.stack([slope, weights.detach()[1] - slope * mean])
 
 
 def told(scores: Tensor, labels: Tensor, threshold: float) -> dict[str, float]:
@@ -120,17 +117,12 @@ def main() -> None:
             "soundsieve": version("soundsieve"),
         },
     }
-    tried = {"energy": energy[:, None]}
-    if rows[0]["agreement"] is not None:
-        agreement = torch.tensor([row["agreement"] for row in rows])
-        tried["energy and agreement"] = torch.stack([energy, agreement], 1)
-    for name, features in tried.items():
-        *slopes, bias = [round(value, 4) for value in fit(features, labels).tolist()]
-        scores = torch.sigmoid(features @ torch.tensor(slopes) + bias)
-        known = Calibration(bias, *slopes)
-        result[name] = {"calibration": vars(known), **told(scores, labels, 0.5)}
-    for name in ("given", *tried):
-        print(f"{name:22}{json.dumps(result[name])}")
+    slope, bias = [round(value, 4) for value in fit(energy, labels).tolist()]
+    known = Calibration(bias, slope)
+    scores = torch.sigmoid(known.bias + known.energy * energy)
+    result["energy"] = {"calibration": vars(known), **told(scores, labels, 0.5)}
+    for name in ("given", "energy"):
+        print(f"{name:8}{json.dumps(result[name])}")
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -107,7 +107,8 @@ def clapsep_speed_table(result: dict[str, Any]) -> str:
         f"(torch's own: {rates['torch']:.0f}; int8, rounding included: {rates['int8']:.0f}).",
         f"{result['threads']} threads of {machine['cpu']} ({machine['cores']} cores, {machine['memory_gib']} GiB), "
         f"{machine['system']}, {versions}; fresh processes of each kind, in turns: {result['processes']}, warm answers "
-        f"in each: {result['repeats']}; medians; a separation took {spans}. Weights: {result['file_mb']:.0f} MB, made up.",
+        f"in each: {result['repeats']}; medians; a separation took {spans}. "
+        f"Weights: {result['file_mb']:.0f} MB, made up.",
         f"float32 differs from plain by at most {result['largest_difference']:.1e} of the answer's peak.",
         f"int8 against float32, made-up weights: {loss['made_up_to_float32_db']:.1f} dB SI-SDR.",
     ]
@@ -161,11 +162,9 @@ def split_table(result: dict[str, Any]) -> str:
 def presence_table(result: dict[str, Any]) -> str:
     """What `benchmarks/presence.py` measured."""
     lines = ["| presence from | ROC AUC | found where it is | alarms where it is not |", "| --- | ---: | ---: | ---: |"]
-    names = {"given": "what a user is given", "energy": "energy alone", "energy and agreement": "energy and agreement"}
-    for key, name in names.items():
-        if key in result:
-            row = result[key]
-            lines.append(f"| {name} | {row['auc']:.3f} | {row['found']:.0%} | {row['false_alarms']:.0%} |")
+    for key, name in {"given": "what a user is given", "energy": "energy alone, fitted here"}.items():
+        row = result[key]
+        lines.append(f"| {name} | {row['auc']:.3f} | {row['found']:.0%} | {row['false_alarms']:.0%} |")
     about = f"{result['mixtures']} {result['split']} mixtures, each asked for both of its sounds and for one it lacks."
     lines += ["", f"{about} {_where(result)}"]
     return "\n".join(lines) + "\n"

@@ -7,7 +7,7 @@ from identity_system import IdentityConfig, IdentitySystem
 
 import soundsieve
 from soundsieve.cli.demo import bundled_clips
-from soundsieve.presence import CALIBRATIONS, Calibration, Finder, Span, energy_db, estimated_presence
+from soundsieve.presence import Calibration, Finder, Span, energy_db, estimated_presence
 from soundsieve.query import Condition
 
 CONDITION = Condition(torch.ones(1, 4), torch.zeros(1, 4))
@@ -75,21 +75,13 @@ def test_energy_is_of_all_channels() -> None:
     assert energy_db(0 * mixture, 0 * mixture).item() == pytest.approx(-60)
 
 
-class Agrees(IdentitySystem):
-    def agreement(self, target: torch.Tensor, condition: Condition) -> torch.Tensor:
-        assert target.shape[0] == 1
-        return torch.tensor([0.5])
-
-
 def test_presence_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CALIBRATIONS, "identity", Calibration(bias=1.0, energy=0.1, agreement=4.0))
+    monkeypatch.setattr("soundsieve.presence.CALIBRATION", Calibration(bias=1.0, energy=0.1))
     mixture = torch.ones(2, 100)
-    presence = estimated_presence(Agrees(), mixture, 0.1 * mixture, CONDITION)
-    assert presence.tolist() == [pytest.approx(1 / (1 + np.exp(-(1.0 - 2.0 + 2.0))))]
-    alone = estimated_presence(IdentitySystem(), mixture, 0.1 * mixture, CONDITION)  # cannot tell: energy alone
-    assert alone.tolist() == [pytest.approx(1 / (1 + np.exp(-(1.0 - 2.0))))]
+    presence = estimated_presence(mixture, 0.1 * mixture, CONDITION)
+    assert presence.tolist() == [pytest.approx(1 / (1 + np.exp(-(1.0 - 2.0))))]
     everything_but = Condition(torch.zeros(1, 4), torch.ones(1, 4))
-    assert estimated_presence(Agrees(), mixture, 0 * mixture, everything_but).tolist() == [1.0]
+    assert estimated_presence(mixture, 0 * mixture, everything_but).tolist() == [1.0]
 
 
 def test_find_is_the_spans_of_the_separation() -> None:

@@ -239,7 +239,7 @@ class _Engine:
                 target = steady(estimate) * audible[:, None]
                 presence = estimate.presence
                 if presence is None:
-                    presence = estimated_presence(self.system, mixture, target, condition)
+                    presence = estimated_presence(mixture, target, condition)
                 if len(presence) == len(audible):
                     presence = presence * audible
                 targets.append(target)

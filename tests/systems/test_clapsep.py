@@ -19,6 +19,7 @@ from soundsieve.errors import AudioError, ConfigError, QueryError
 from soundsieve.losses import sdr_loss
 from soundsieve.nn.lora import LoRALinear
 from soundsieve.query import Condition, Query
+from soundsieve.separator import Separator
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
 from soundsieve.weights.checkpoint import load_system, save_system
 from soundsieve.weights.config import from_dict, to_dict
@@ -42,6 +43,21 @@ def condition(system: CLAPSep, batch: int = 1, seed: int = 0) -> Condition:
 
 def noise(system: CLAPSep, batch: int = 1) -> Tensor:
     return 0.1 * torch.randn(batch, round(system.segment_s * system.sample_rate))
+
+
+def test_a_text_query_never_runs_claps_audio_tower(system: CLAPSep) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("CLAP's audio tower was run")
+
+    for module in system.clap.audio.modules():
+        module.register_forward_pre_hook(refuse)
+    separator, mixture = Separator(system), 0.1 * np.random.default_rng(0).standard_normal(48000, dtype=np.float32)
+    out = separator.separate(mixture, "a dog", exclude="rain", sample_rate=32000)
+    assert out.presence is not None
+    assert 0 < out.presence < 1
+    separator.find(mixture, "a dog", sample_rate=32000)
+    with pytest.raises(AssertionError, match="was run"):  # the hooks do hear it
+        separator.separate(mixture, like=(mixture, 32000), sample_rate=32000)
 
 
 # --- what goes in and out ---
@@ -304,7 +320,7 @@ def test_base_has_exactly_the_published_names_and_shapes() -> None:
 def test_base_answers_a_text_query_in_little_memory(tmp_path: Path) -> None:
     """Weights are mapped, those of CLAP's audio tower not even read: less than the file and half of it again."""
     with torch.device("meta"):
-        state = CLAPSep(CLAPSepConfig.base())
+        state = CLAPSep(CLAPSepConfig.base(), assets=CLAP(CLAPConfig.debug()).assets())
     system = state.to_empty(device="cpu")
     with torch.no_grad():
         for k, tensor in enumerate(system.state_dict().values()):
@@ -312,15 +328,10 @@ def test_base_answers_a_text_query_in_little_memory(tmp_path: Path) -> None:
     save_system(tmp_path / "base.safetensors", system)
     del system
     code = """
-import sys, torch
-from soundsieve.query import Condition
-from soundsieve.weights.checkpoint import load_system
+import sys, numpy, torch, soundsieve
 torch.set_num_threads(2)
-system = load_system(sys.argv[1])
-ids = torch.arange(4, 12)[None]
-with torch.inference_mode():
-    asked = system.clap.embed_tokens(ids, torch.ones_like(ids))
-    system(torch.zeros(1, 320000), Condition(asked, asked))
+mixture = 0.1 * numpy.random.default_rng(0).standard_normal(320000, dtype=numpy.float32)
+soundsieve.load(sys.argv[1]).separate(mixture, "a dog", exclude="rain", sample_rate=32000)
 # In KiB, of this program alone: getrusage would count what its parent held when it was started.
 print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 2**20)
 """

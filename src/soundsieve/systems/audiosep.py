@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from soundsieve.dsp.sinc_resample import sinc_resample
@@ -129,14 +128,7 @@ class AudioSep(System):
         """Separate mixtures ``(B, T)`` of any length."""
         return self.network(mixture, condition.expand(len(mixture)).positive)  # type: ignore[no-any-return]
 
-    @torch.no_grad()
-    def agreement(self, target: Tensor, condition: Condition) -> Tensor:
-        """Cosines, shape ``(B,)``, of CLAP's embedding of targets ``(B, T)`` with what was wanted."""
-        return F.cosine_similarity(self._embed(target), condition.expand(len(target)).positive, dim=1)
-
     def _embed_clip(self, clip: ClipLike) -> Tensor:
-        return self._embed(clip_waveform(clip, self.sample_rate)[None].to(self.clap.logit_scale.device))
-
-    def _embed(self, waveform: Tensor) -> Tensor:
         """As published, clips pass through the rate of the mixtures on their way to CLAP's."""
+        waveform = clip_waveform(clip, self.sample_rate)[None].to(self.clap.logit_scale.device)
         return self.clap.embed_audio(sinc_resample(waveform, self.sample_rate, self.config.clap.audio.sample_rate))

@@ -85,10 +85,6 @@ class System(nn.Module, ABC):
         """
         raise NotImplementedError(f"{self.name} separates every channel on its own")
 
-    def agreement(self, target: Tensor, condition: Condition) -> Tensor | None:
-        """How well targets ``(B, T)`` sound like what was wanted: cosines, shape ``(B,)``; None for "cannot tell"."""
-        return None
-
     def check_query(self, query: Query) -> None:
         """Raise a QueryError that names what this system takes, if the query asks for anything else."""
         unknown = query.kinds - self.queries

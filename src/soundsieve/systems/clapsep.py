@@ -273,12 +273,6 @@ class CLAPSep(System):
         masked = torch.view_as_complex(mask[..., None] * torch.view_as_real(spectrum))
         return istft(masked, n_fft=self.config.n_fft, hop_length=self.config.hop_length, length=mixture.shape[1])
 
-    @torch.no_grad()
-    def agreement(self, target: Tensor, condition: Condition) -> Tensor:
-        """Cosines, shape ``(B,)``, of CLAP's embedding of targets ``(B, T)`` with what was wanted."""
-        heard = sinc_resample(target, self.sample_rate, self.config.clap.audio.sample_rate)
-        return F.cosine_similarity(self.clap.embed_audio(heard), condition.expand(len(target)).positive, dim=1)
-
     def _embed_texts(self, texts: tuple[str, ...]) -> Tensor | None:
         return self.clap.embed_text(list(texts)) if texts else None
 
