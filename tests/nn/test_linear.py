@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import copy
+import gc
+import pickle
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -114,3 +118,71 @@ def test_is_made_once_and_again_after_every_change() -> None:
         kept.get(make, source)
     assert len(made) == 5
     assert not kept.get(make, source).is_inference()
+
+
+def doubled(layer: nn.Module, kept: Kept) -> Tensor:
+    """What is kept of twice a layer's weight."""
+    with torch.no_grad():
+        return kept.get(lambda: 2 * layer.weight, layer.weight)
+
+
+def test_a_place_that_is_used_again_is_not_the_same_tensor() -> None:
+    """What is let go of twice comes to lie where the first was."""
+    layer, kept = nn.Linear(128, 128), Kept()
+    for i in range(50):
+        doubled(layer, kept)
+        for value in (i, i + 0.5):
+            state = {name: torch.full_like(tensor, value) for name, tensor in layer.state_dict().items()}
+            layer.load_state_dict(state, assign=True)
+            del state
+        assert float(doubled(layer, kept)[0, 0]) == 2 * i + 1
+
+
+@pytest.mark.parametrize("between", [torch.bfloat16, torch.half, torch.double])
+def test_weights_that_went_through_another_format(between: torch.dtype) -> None:
+    layer, kept = nn.Linear(128, 128), Kept()
+    for _ in range(20):
+        nn.init.normal_(layer.weight)
+        doubled(layer, kept)
+        layer.to(between).float()
+        assert torch.equal(doubled(layer, kept), 2 * layer.weight)
+
+
+def test_a_new_parameter_in_the_old_memory() -> None:
+    layer, kept = nn.Linear(4, 4), Kept()
+    before = doubled(layer, kept).clone()
+    layer.weight = nn.Parameter(layer.weight.data.mul_(3))  # the writes to .data are counted apart
+    torch.testing.assert_close(doubled(layer, kept), 3 * before)
+
+
+def test_old_weights_are_let_go_of() -> None:
+    layer, kept = nn.Linear(4, 4), Kept()
+    doubled(layer, kept)
+    old = weakref.ref(layer.weight), weakref.ref(layer.weight.untyped_storage())
+    layer.load_state_dict({name: torch.ones_like(tensor) for name, tensor in layer.state_dict().items()}, assign=True)
+    gc.collect()
+    assert [reference() for reference in old] == [None, None]
+
+
+def test_weights_may_be_swapped() -> None:
+    layer, kept = nn.Linear(4, 4), Kept()
+    doubled(layer, kept)
+    other = nn.Parameter(torch.ones(4, 4))
+    torch.utils.swap_tensors(layer.weight, other)
+    assert torch.equal(doubled(layer, kept), torch.full((4, 4), 2.0))
+
+
+def test_threads_that_read_get_what_is_kept() -> None:
+    layer, kept = nn.Linear(64, 64), Kept()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: doubled(layer, kept), range(100)))
+    assert all(torch.equal(tensor, 2 * layer.weight) for tensor in found)
+
+
+def test_copies_make_their_own() -> None:
+    layer = nn.Module()
+    layer.weight, layer.kept = nn.Parameter(torch.ones(2)), Kept()
+    doubled(layer, layer.kept)
+    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert other.kept._entry is None
+        assert doubled(other, other.kept).tolist() == [2, 2]
