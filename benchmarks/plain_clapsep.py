@@ -53,11 +53,12 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tens
 
 
 def _window_attention(self: swin.WindowAttention, x: Tensor) -> Tensor:
-    n_windows, n, c = x.shape
+    *_, n, c = x.shape
+    n_windows = x.numel() // (n * c)
     q, k, v = self.qkv(x).view(n_windows, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
     bias = self._score_bias()
     out = _attend(q, k, v, bias.repeat(n_windows // len(bias), 1, 1, 1) if len(bias) > 1 else bias)
-    projected: Tensor = self.proj(out.transpose(1, 2).reshape(n_windows, n, c))
+    projected: Tensor = self.proj(out.transpose(1, 2).reshape(x.shape))
     return projected
 
 
@@ -81,6 +82,14 @@ def _beside(self: lora.LoRALinear, x: Tensor) -> Tensor:
     return F.linear(x, self.weight, self.bias) + F.linear(F.linear(x, self.lora_a), self.lora_b) * self.scale
 
 
+def _padded_text(self: CLAP, texts: list[str]) -> Tensor:
+    """As `CLAP.embed_text`, every text padded to the longest one that the tower takes."""
+    assert self.tokenizer is not None
+    ids, mask = self.tokenizer(texts)
+    missing = self.config.text.max_tokens - ids.shape[1]
+    return self.embed_tokens(F.pad(ids, (0, missing), value=self.config.text.pad_id), F.pad(mask, (0, missing)))
+
+
 def plain_products() -> None:
     """Matrix products and attention of torch, whose operations can be counted."""
     products._onednn_product = lambda: None  # type: ignore[assignment]
@@ -96,13 +105,7 @@ def make_plain(system: clapsep.CLAPSep) -> None:
     masknet.BinsNorm.forward = nn.BatchNorm1d.forward  # type: ignore[method-assign,assignment]
     clapsep.stft = htsat.stft = matrix_stft  # type: ignore[attr-defined]
     clapsep.istft = matrix_istft  # type: ignore[attr-defined]
+    system.clap.embed_text = functools.partial(_padded_text, system.clap)  # type: ignore[method-assign]
     for module in system.modules():
         for name, parameter in module.named_parameters(recurse=False):
             setattr(module, name, nn.Parameter(parameter.detach().clone(), requires_grad=False))
-
-
-def padded_tokens(clap: CLAP, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Token ids ``(B, L)`` padded to the longest text, and their mask."""
-    missing = clap.config.text.max_tokens - ids.shape[1]
-    mask = F.pad(torch.ones_like(ids), (0, missing))
-    return F.pad(ids, (0, missing), value=clap.config.text.pad_id), mask
