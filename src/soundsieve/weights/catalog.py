@@ -120,7 +120,7 @@ CATALOG: dict[str, Entry] = {
             licence="MIT",
             where="inside the package",
             size_mb=_starter_size(),
-            sha256="9dc5cabf1260213867350a2384b965487c61d1f798a316344538bdd4ec8801a6",
+            sha256="007ddd12e230cda26c66a84ac47187b4e1f1cada0b942f47efa1b98f21202a95",
         ),
         Entry(
             name="debug",
