@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from soundsieve.nn.int8 import (
 from soundsieve.nn.linear import Linear
 from soundsieve.nn.lora import add_lora
 from soundsieve.nn.masknet import MaskNet
-from soundsieve.query import Query
+from soundsieve.query import Condition, Query
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
 from soundsieve.weights.checkpoint import save_system
 
@@ -207,3 +209,67 @@ def test_a_system_names_what_it_keeps() -> None:
     rounded = {name for name, child in system.named_modules() if isinstance(child, Int8Linear)}
     assert rounded
     assert not any(part in name for name in rounded for part in ("mask_net.into", "mask_net.out", "clap.text"))
+
+
+@pytest.mark.parametrize("shape", [(2, 64), (2, 5, 64), (3, 2, 5, 64)])
+@pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
+def test_an_item_is_rounded_alone(shape: tuple[int, ...], activation: str) -> None:
+    layer = Int8Linear(torch.randn(80, 64), torch.randn(80), activation=activation)  # type: ignore[arg-type]
+    x = torch.randn(shape)
+    x[1:] *= 1000
+    assert torch.equal(layer(x), torch.cat([layer(one) for one in x.split(1)]))
+
+
+def test_what_is_not_finite_stays_in_its_item() -> None:
+    layer, x = Int8Linear(torch.randn(64, 64), None), torch.randn(2, 3, 64)
+    expected = layer(x[:1])
+    x[1] = float("nan")
+    assert torch.equal(layer(x)[:1], expected)
+
+
+def _rounded_system() -> CLAPSep:
+    """Wide enough for all kinds of its layers to be rounded."""
+    debug = CLAPSepConfig.debug()
+    tower = replace(debug.clap.audio, width=64, heads=(2, 4))
+    system = CLAPSep(replace(debug, mask_width=64, clap=replace(debug.clap, audio=tower))).eval()
+    to_precision(system, "int8")
+    rounded = " ".join(name for name, child in system.named_modules() if isinstance(child, Int8Linear))
+    assert all(part in rounded for part in ("tower.", "attention.qkv", "decoder.", "mask_net."))
+    return system
+
+
+def test_answers_do_not_depend_on_what_else_is_in_the_batch() -> None:
+    system = _rounded_system()
+    x = torch.randn(2, 16000) * torch.tensor([[0.001], [0.3]])
+    both = Condition(*torch.nn.functional.normalize(torch.randn(2, 2, system.config.clap.dim), dim=2))
+    with torch.inference_mode():
+        together = system(x, both)
+        for i in range(2):
+            alone = system(x[i : i + 1], Condition(both.positive[i : i + 1], both.negative[i : i + 1]))
+            assert relative(together[i : i + 1], alone) < 1e-6
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
+@pytest.mark.parametrize("answered", [True, False])
+def test_copies_answer_the_same(duplicate: Callable[[nn.Module], nn.Module], answered: bool) -> None:
+    system, x = _rounded_system(), 0.1 * torch.randn(1, 16000)
+    condition = Condition(*torch.randn(2, 1, system.config.clap.dim))
+    with torch.inference_mode():
+        expected = system(x, condition) if answered else None
+        again = duplicate(duplicate(system))
+        assert torch.equal(again(x, condition), system(x, condition) if expected is None else expected)
+        assert torch.equal(duplicate(again)(x, condition), again(x, condition))
+    assert is_quantised(again)
+
+
+def test_a_copy_holds_the_rounded_weight() -> None:
+    layer = Int8Linear(torch.randn(80, 64), torch.randn(80))
+    codes, scale = quantise_rows(layer._weight)  # type: ignore[arg-type]
+    layer(torch.randn(2, 64))
+    copied = copy.deepcopy(layer)
+    assert copied._weight is None
+    assert copied._rounded is not None
+    assert torch.equal(copied._rounded[0], codes)
+    assert torch.equal(copied._rounded[1], scale)
+    copied(torch.randn(2, 64))
+    assert copied._rounded is None

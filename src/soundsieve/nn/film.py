@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -29,6 +30,15 @@ class FiLM(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Modulate ``x``, shape ``(B, ..., channels)``, by ``embedding``, shape ``(B, condition)``."""
         shape = (len(x), *[1] * (x.ndim - 2), -1)
-        gamma: Tensor = self.gamma(embedding)
-        beta: Tensor = self.beta(embedding)
+        gamma, beta = _one_by_one(self.gamma, embedding), _one_by_one(self.beta, embedding)
         return gamma.reshape(shape) * x + beta.reshape(shape)
+
+
+def _one_by_one(linear: nn.Linear, embedding: Tensor) -> Tensor:
+    """The layer's answer; without gradients to each embedding alone, so that it is the same bits in every batch.
+
+    (A product of one row and one of several differ in their last bit, which layers behind that round would enlarge.)
+    """
+    if torch.is_grad_enabled() or len(embedding) == 1:
+        return linear(embedding)  # type: ignore[no-any-return]
+    return torch.cat([linear(one[None]) for one in embedding])

@@ -1,14 +1,15 @@
 """Answers in 8-bit integers: Linear layers whose products are made of int8 numbers, for processors without a GPU.
 
 Weights are rounded once, each row w to the 255 steps of its own scale s = max|w| / 127. What comes in is rounded anew
-every time, the whole tensor x to 256 steps of one scale a = (max x - min x) / 255, with 0 among the steps:
+every time, each item x of a batch to 256 steps of one scale a = (max x - min x) / 255, with 0 among the steps:
 
     y = a s (round(x / a) . round(w / s)) + b,
 
-the product in whole numbers, the rest in float32. Where a rounding error is spread evenly over its step, each step q
-adds noise of variance q^2 / 12: about 1% of a layer's output for the usual bell-shaped values, which a network's sums
-average out. Everything but the Linear layers stays in float32, and so do the layers that a system names in
-``kept_float32``, those whose output is heard without anything behind them that would average.
+the product in whole numbers, the rest in float32. An item (the first dimension of what comes in) is rounded alone, so
+that its answer does not depend on what else is in the batch. Where a rounding error is spread evenly over its step,
+each step q adds noise of variance q^2 / 12: about 1% of a layer's output for the usual bell-shaped values, which a
+network's sums average out. Everything but the Linear layers stays in float32, and so do the layers that a system names
+in ``kept_float32``, those whose output is heard without anything behind them that would average.
 
 The product is oneDNN's, as torch ships it: fast where the processor multiplies bytes (VNNI, AMX). Older ones add pairs
 of products in 16 bits, which overflow; that is tried once, and there x is rounded to 128 steps, whose sums fit.
@@ -17,7 +18,7 @@ of products in 16 bits, which overflow; that is tried once, and there x is round
 from __future__ import annotations
 
 import functools
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +104,7 @@ class Int8Linear(nn.Module):
     """``activation(x W^T + b)`` by a product of 8-bit integers.
 
     The weight is rounded when the layer first answers, and the float32 one let go of then: a layer that is never asked
-    never reads its weight.
+    never reads its weight. Copies and pickles of a layer that has answered hold the rounded weight.
 
     Args:
         weight: shape ``(out, in)``, float32, on the CPU.
@@ -117,25 +118,39 @@ class Int8Linear(nn.Module):
         self.activation = activation
         self._weight: Tensor | None = weight.detach()
         self._bias = None if bias is None else bias.detach()
+        self._rounded: tuple[Tensor, Tensor] | None = None
         self._packed: tuple[Tensor, Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., in)`` to ``(..., out)``, float32; no gradients."""
+        """``(..., in)`` to ``(..., out)``, float32; no gradients. The first dimension of several is the batch."""
         packed = self._packed or self._pack()
-        codes, scale, zero = quantise_activations(x)
-        rows = codes.reshape(-1, self.in_features)
-        y = _product(rows, scale, zero, *packed, self._bias, self.activation)
+        items = x.unbind() if x.ndim > 1 and len(x) > 1 else (x,)
+        answers = [self._answer(item, packed) for item in items]
+        y = torch.stack(answers) if len(answers) > 1 else answers[0]
         return y.view(*x.shape[:-1], self.out_features)
 
+    def _answer(self, x: Tensor, packed: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        codes, scale, zero = quantise_activations(x)
+        return _product(codes.reshape(-1, self.in_features), scale, zero, *packed, self._bias, self.activation)
+
     def _pack(self) -> tuple[Tensor, Tensor, Tensor]:
-        weight = self._weight
-        if weight is None:  # another thread was quicker
-            assert self._packed is not None
+        weight, rounded = self._weight, self._rounded
+        if self._packed is not None:  # another thread was quicker, and lets go of them after it has set this
             return self._packed
         with torch.inference_mode(False), torch.no_grad():
-            self._packed = _packed(*quantise_rows(weight))
-        self._weight = None
-        return self._packed
+            if rounded is None:
+                assert weight is not None
+                rounded = quantise_rows(weight)
+            packed = self._packed = _packed(*rounded)
+        self._weight = self._rounded = None
+        return packed
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles hold: a rounded weight in place of oneDNN's own layout, which only it can read."""
+        state, packed = self.__dict__.copy(), self._packed
+        if packed is not None:
+            state |= {"_packed": None, "_weight": None, "_rounded": _unpacked(packed, self.in_features)}
+        return state
 
     def extra_repr(self) -> str:
         """Sizes, as `torch.nn.Linear` shows them."""
@@ -194,6 +209,15 @@ def _packed(codes: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A quantised weight in oneDNN's own layout, its scales and its zero points (all zero)."""
     layout = torch.ops.onednn.qlinear_prepack(codes.contiguous(), None)
     return layout, scale, torch.zeros(len(scale), dtype=torch.int32)
+
+
+def _unpacked(packed: tuple[Tensor, Tensor, Tensor], inputs: int) -> tuple[Tensor, Tensor]:
+    """The inverse of `_packed`, by a product with the unit matrix: whole numbers come back exactly."""
+    layout, scale, zeros = packed
+    with torch.inference_mode(False), torch.no_grad():
+        unit = torch.eye(inputs, dtype=torch.uint8)
+        codes = _product(unit, 1.0, 0, layout, torch.ones_like(scale), zeros, None, "none")
+        return codes.t().round().to(torch.int8).contiguous(), scale
 
 
 def _product(

@@ -24,7 +24,7 @@ def to_windows(x: Tensor, window: int) -> Tensor:
 
 
 def from_windows(windows: Tensor, window: int, height: int, width: int) -> Tensor:
-    """The inverse of `to_windows`: ``(B windows, window^2, C)`` to ``(B, height, width, C)``."""
+    """The inverse of `to_windows`, to ``(B, height, width, C)``; windows may come as ``(B, windows, window^2, C)``."""
     c = windows.shape[-1]
     x = windows.view(-1, height // window, width // window, window, window, c)
     return x.transpose(2, 3).reshape(-1, height, width, c)
@@ -92,8 +92,9 @@ class WindowAttention(nn.Module):
         return bias if self._mask is None else bias + self._mask[:, None]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend within windows ``(B windows, window^2, C)``."""
-        n_windows, n, c = x.shape
+        """Attend within windows ``(B, windows, window^2, C)``, or with the first two dimensions as one."""
+        *_, n, c = x.shape
+        n_windows = x.numel() // (n * c)
         q, k, v = self.qkv(x).view(n_windows, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         bias = self.score_bias()
         repeats = n_windows // len(bias) if len(bias) > 1 else 1
@@ -103,7 +104,7 @@ class WindowAttention(nn.Module):
         else:  # repeating is cheaper than moving q, k, v to where the bias broadcasts
             bias = bias.repeat(repeats, 1, 1, 1) if repeats > 1 else bias
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.proj(out.transpose(1, 2).reshape(n_windows, n, c))  # type: ignore[no-any-return]
+        return self.proj(out.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]
 
     def train(self, mode: bool = True) -> WindowAttention:
         """As `torch.nn.Module.train`; training lets go of what inference keeps."""
@@ -158,7 +159,9 @@ class SwinBlock(nn.Module):
         h = self.norm1(x)
         if self.shift:
             h = h.roll((-self.shift, -self.shift), (1, 2))
-        h = from_windows(self.attention(to_windows(h, self.window)), self.window, height, width)
+        windows = to_windows(h, self.window)
+        windows = windows.view(len(x), -1, *windows.shape[1:])  # each item of the batch is one to `Int8Linear` too
+        h = from_windows(self.attention(windows), self.window, height, width)
         if self.shift:
             h = h.roll((self.shift, self.shift), (1, 2))
         x = x + h

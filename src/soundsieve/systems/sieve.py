@@ -340,6 +340,8 @@ class Sieve(System):
     name: ClassVar[str] = "sieve"
     queries: ClassVar[frozenset[str]] = frozenset({"text", "audio", "exclude"})
     shares_channels: ClassVar[bool] = True
+    kept_float32: ClassVar[tuple[str, ...]] = ("reader.",)
+    """What `soundsieve.nn.int8` leaves alone: what the query passes, so that no query is rounded with another."""
 
     def __init__(self, config: SieveConfig, assets: Mapping[str, str] | None = None) -> None:
         super().__init__()
