@@ -106,6 +106,17 @@ def test_pipes_in_and_out(command: list[str]) -> None:
     assert (after.samples, after.channels, after.format) == (before.samples, 2, "FLAC")
 
 
+def test_a_pipe_by_its_name_is_read_once(command: list[str]) -> None:
+    audio.encode("street.wav", tone_and_noise(0.5, 16000), 16000)
+    for option in ([], ["--skip-existing", "--jobs", "2"]):
+        os.mkfifo("pipe")
+        process = start(command, "pipe", *option)
+        Path("pipe").write_bytes(Path("street.wav").read_bytes())
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (0, "" if option else "sieved/pipe.a-dog.wav\n"), err
+        Path("pipe").unlink()
+
+
 @pytest.mark.parametrize("arguments", [["long.wav", "-o", "-"], ["long.wav", "short.wav"]])
 def test_a_reader_who_leaves(command: list[str], arguments: list[str]) -> None:
     for name, seconds in (("long.wav", 20.0), ("short.wav", 0.5)):

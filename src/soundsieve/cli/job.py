@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,10 +60,12 @@ class Job:
         """Choose the names of the answers; None if all are there already."""
         from soundsieve.audio import Reader, probe
 
-        reader = Reader(item.name) if item.name == STDIN else None  # it can be read only once
+        asks_header = needs_header(item, self.outputs.format)
+        once = item.name == STDIN or (asks_header and not os.path.isfile(item.name))  # a pipe can be read only once
+        reader = Reader(item.name) if once else None
         try:
             info = reader.info if reader is not None else None
-            if info is None and needs_header(item, self.outputs.format):
+            if info is None and asks_header:
                 info = probe(item.name)
             suffix = suffix_for(item, info, self.outputs.format)
             paths, missing = self.outputs.claim(item, suffix, self.words)
