@@ -52,7 +52,7 @@ class Reader:
         with ExitStack() as stack:
             path, self._called = stack.enter_context(on_disk(source))
             try:
-                self._track = Track(path)
+                self._track = Track(path, self._called)
                 kind = None
             except DAMAGE as error:
                 kind = ffmpeg.container_of(path, self._called.suffix, reason(error))
@@ -63,7 +63,7 @@ class Reader:
             stack.callback(self._track.close)
             self.info = _checked_info(self._track, self._called, path.stat().st_size, kind)
             self._stack = stack.pop_all()
-        self._slack = _MPEG_SLACK_SAMPLES if self.info.subtype.startswith("MPEG") else 0
+        self._slack = _MPEG_SLACK_SAMPLES * len(self._track.links) if self.info.subtype.startswith("MPEG") else 0
 
     def __enter__(self) -> Self:
         return self

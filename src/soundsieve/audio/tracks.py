@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import soundfile
 
-from soundsieve.audio.info import Samples
+from soundsieve.audio.info import Samples, reason
+from soundsieve.audio.links import Link, View, links
+from soundsieve.errors import AudioError
 
 DAMAGE = (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError)
 """What libsndfile and python-soundfile raise for files that are not what they claim to be."""
@@ -27,24 +29,31 @@ class Track:
 
     Two lengths are counted, by reading the file once, since its header does not tell: that of FLAC from a live
     encoder, and that of MPEG audio without a Xing or Info header, which libsndfile guesses from the first bit rate (a
-    recording of variable rate may be twice as long).
+    recording of variable rate may be twice as long). Streams that were joined end to end are read one after another.
+
+    Args:
+        path: where it lies.
+        called: its name in messages.
 
     Raises:
         DAMAGE: it is no sound file.
+        AudioError: its streams do not go together.
     """
 
+    links: list[Link]
+    """The streams, by their bytes."""
     _at: int
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, called: Path | None = None) -> None:
         self.path = path
+        self._called = called or path
         self._stack = ExitStack()
-        self._open = _plain
-        self._reopen()
+        self.links = links(path)
+        self._opens: list[_Open] = []
         try:
-            if self.file.format == "MP3" and not _says_its_length(path):
-                self._open = _piped
-                self._reopen()
-            self.samples: int = self._counted() if self.file.frames >= _NO_LENGTH else self.file.frames
+            lengths = [self._measured(link) for link in self.links]
+            self.samples = sum(lengths)
+            self._reopen()
         except BaseException:
             self.close()
             raise
@@ -57,7 +66,7 @@ class Track:
         """Make ``start`` the next sample to be read."""
         if self._at == start:
             return
-        if self._open is _plain and self.file.format not in _SEEKS_ASTRAY:
+        if len(self.links) == 1 and self._opens[0] is _plain and self.file.format not in _SEEKS_ASTRAY:
             self.file.seek(start)
             self._at = start
             return
@@ -69,19 +78,44 @@ class Track:
     def take(self, most: int) -> Samples:
         """The next samples, ``(C, n)`` with n at most ``most`` and at most `BLOCK`; n = 0 at the end."""
         frames: Samples = self.file.read(min(most, BLOCK), dtype="float32", always_2d=True)
+        while len(frames) == 0 and most > 0 and self._link + 1 < len(self.links):
+            self._open_link(self._link + 1)
+            frames = self.file.read(min(most, BLOCK), dtype="float32", always_2d=True)
         self._at += len(frames)
         return frames.T
 
-    def _counted(self) -> int:
-        while self.take(BLOCK).shape[1]:
-            pass
-        counted = self._at
-        self._reopen()
+    def _measured(self, link: Link) -> int:
+        """The length of one stream, having found out how it is to be opened."""
+        self._opens.append(_plain)
+        number = len(self._opens) - 1
+        first = (self.file.samplerate, self.file.channels) if number else None
+        try:
+            self._open_link(number)
+            if self.file.format == "MP3" and not _says_its_length(self.path, link):
+                self._opens[number] = _piped
+                self._open_link(number)
+        except DAMAGE as error:
+            if number == 0:
+                raise
+            raise AudioError(f"{self._called}: stream {number + 1} in it cannot be read: {reason(error)}") from error
+        form = (self.file.samplerate, self.file.channels)
+        if first is not None and form != first:
+            forms = " and ".join(f"{rate} Hz with {channels} channels" for rate, channels in (first, form))
+            raise AudioError(f"{self._called} holds streams of {forms}, one after another: split it up")
+        if self.file.frames < _NO_LENGTH:
+            return int(self.file.frames)
+        counted = 0
+        while n := len(self.file.read(BLOCK, dtype="float32", always_2d=True)):
+            counted += n
         return counted
 
-    def _reopen(self) -> None:
+    def _open_link(self, number: int) -> None:
         self._stack.close()
-        self.file: Any = self._stack.enter_context(self._open(self.path))
+        self.file: Any = self._stack.enter_context(self._opens[number](self.path, self.links[number]))
+        self._link = number
+
+    def _reopen(self) -> None:
+        self._open_link(0)
         self._at = 0
 
 
@@ -93,16 +127,20 @@ class _Straight(soundfile.SoundFile):  # type: ignore[misc]
 
 
 @contextmanager
-def _plain(path: Path) -> Iterator[soundfile.SoundFile]:
-    with _Straight(os.fsencode(path), "r") as file:
+def _plain(path: Path, link: Link) -> Iterator[soundfile.SoundFile]:
+    if link == (0, path.stat().st_size):
+        with _Straight(os.fsencode(path), "r") as file:
+            yield file
+        return
+    with View(path, link) as view, _Straight(view, "r") as file:
         yield file
 
 
 @contextmanager
-def _piped(path: Path) -> Iterator[soundfile.SoundFile]:
+def _piped(path: Path, link: Link) -> Iterator[soundfile.SoundFile]:
     """A file as a stream: libsndfile then reads MPEG audio to its true end, not to the length that it guessed."""
     outlet, inlet = os.pipe()
-    feeder = threading.Thread(target=_feed, args=(path, inlet), daemon=True)
+    feeder = threading.Thread(target=_feed, args=(path, link, inlet), daemon=True)
     feeder.start()
     try:
         with _Straight(outlet, "r", closefd=False) as file:
@@ -112,11 +150,14 @@ def _piped(path: Path) -> Iterator[soundfile.SoundFile]:
         feeder.join()
 
 
-def _feed(path: Path, inlet: int) -> None:
-    with suppress(OSError), os.fdopen(inlet, "wb") as pipe, path.open("rb") as source:
+def _feed(path: Path, link: Link, inlet: int) -> None:
+    with suppress(OSError), os.fdopen(inlet, "wb") as pipe, View(path, link) as source:
         shutil.copyfileobj(source, pipe, BLOCK)
 
 
-def _says_its_length(path: Path) -> bool:
-    with _piped(path) as file:
+def _says_its_length(path: Path, link: Link) -> bool:
+    with _piped(path, link) as file:
         return bool(file.frames < _NO_LENGTH)
+
+
+_Open: TypeAlias = Callable[[Path, Link], AbstractContextManager[soundfile.SoundFile]]
