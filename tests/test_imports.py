@@ -18,7 +18,7 @@ GROUND = {"errors", "files", "embedded"}
 SIGNALS = GROUND | {"audio", "dsp", "query"}
 BLOCKS = SIGNALS | {"nn"}
 MODELS = BLOCKS | {"encoders", "systems"}
-PARTS = {"segments", "presence", "recordings", "streaming", "asking", "results"}  # of the separator
+PARTS = {"segments", "presence", "recordings", "streaming", "asking", "pouring", "results"}  # of the separator
 LIBRARY = MODELS | PARTS | {"weights", "separator"}
 PURE = {"losses", "metrics"}
 ARROWS: dict[str, set[str]] = {
@@ -37,7 +37,8 @@ ARROWS: dict[str, set[str]] = {
     "recordings": SIGNALS,
     "asking": SIGNALS | {"recordings"},
     "streaming": MODELS | {"segments", "presence"},
-    "results": SIGNALS | {"presence"},
+    "pouring": SIGNALS | {"streaming"},
+    "results": SIGNALS | {"presence", "pouring"},
     "separator": LIBRARY,
     "soundsieve": LIBRARY,  # __init__.py: the public names
     "losses": {"errors", "dsp"},

@@ -231,10 +231,91 @@ def test_save_writes_target_or_residual(tmp_path: Path) -> None:
     out.save(tmp_path / "target.wav", subtype="FLOAT")
     out.save(tmp_path / "rest.flac", part="residual", subtype="PCM_24")
     assert np.array_equal(audio.decode(tmp_path / "target.wav")[0], out.target)
-    assert np.abs(audio.decode(tmp_path / "rest.flac")[0] - out.residual).max() <= 2**-24
+    assert np.abs(audio.decode(tmp_path / "rest.flac")[0] - out.residual).max() <= 2**-23
     assert audio.probe(tmp_path / "rest.flac").sample_rate == 44100
     with pytest.raises(ConfigError, match="choose target or residual"):
         out.save(tmp_path / "x.wav", part="both")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "kind"),
+    [
+        ("PCM_16", "wav", "PCM_16"),
+        ("PCM_24", "flac", "PCM_24"),
+        ("FLOAT", "wav", "FLOAT"),
+        ("FLOAT", "flac", "PCM_24"),
+        ("DOUBLE", "flac", "PCM_24"),
+        ("PCM_U8", "wav", "PCM_16"),
+        ("FLOAT", "ogg", "VORBIS"),
+        (None, "wav", "FLOAT"),
+        (None, "flac", "PCM_24"),
+    ],
+)
+def test_files_are_as_fine_as_the_recording(tmp_path: Path, source: str | None, name: str, kind: str) -> None:
+    samples = tone_and_noise(0.4, 16000, 2)
+    if source is None:
+        given: dict = {"mixture": samples, "sample_rate": 16000}
+    else:
+        audio.encode(tmp_path / "a.wav", samples, 16000, subtype=source)
+        given = {"mixture": tmp_path / "a.wav"}
+    third = Separator(IdentitySystem(IdentityConfig(gain=0.3)))
+    third.extract_file(
+        given.pop("mixture"), "a dog", target=tmp_path / f"t.{name}", residual=tmp_path / f"r.{name}", **given
+    )
+    out = third.separate(samples if source is None else tmp_path / "a.wav", "a dog", **given)
+    out.save(tmp_path / f"st.{name}")
+    out.save(tmp_path / f"sr.{name}", part="residual")
+    for target, residual in (("t", "r"), ("st", "sr")):
+        assert [audio.probe(tmp_path / f"{one}.{name}").subtype for one in (target, residual)] == [kind, kind]
+        both = [audio.decode(tmp_path / f"{one}.{name}")[0] for one in (target, residual)]
+        if kind in ("PCM_16", "PCM_24") and source == kind:
+            assert np.array_equal(both[0] + both[1], audio.decode(tmp_path / "a.wav")[0])
+        assert np.array_equal(both[0], audio.decode(tmp_path / f"t.{name}")[0])
+
+
+def test_peaks_past_full_scale_stay(tmp_path: Path) -> None:
+    loud = 3 * tone_and_noise(0.4, 16000) / np.abs(tone_and_noise(0.4, 16000)).max()
+    audio.encode(tmp_path / "a.wav", loud, 16000, subtype="FLOAT")
+    half().extract_file(tmp_path / "a.wav", "a dog", target=tmp_path / "t.wav", residual=tmp_path / "r.wav")
+    both = sum(audio.decode(tmp_path / name)[0] for name in ("t.wav", "r.wav"))
+    assert np.abs(both - loud).max() <= 2**-22
+
+
+def test_what_an_answer_is_made_from_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    samples = tone_and_noise(0.2, 16000)
+    for name in ("a.wav", "clip.wav"):
+        audio.encode(name, samples, 16000)
+    Path("link.wav").symlink_to("a.wav")
+    before = Path("a.wav").read_bytes()
+    for place in ("a.wav", "./a.wav", tmp_path / "a.wav", "link.wav", "clip.wav"):
+        for part in ("target", "residual"):
+            with pytest.raises(AudioError, match="is what the answer is made from"):
+                half().extract_file("a.wav", "a dog", like="clip.wav", **{part: place})
+    with audio.Reader("a.wav") as reader, pytest.raises(AudioError, match="is what the answer is made from"):
+        half().extract_file(reader, "a dog", target="a.wav")
+    with pytest.raises(ConfigError, match="both target and residual"):
+        half().extract_file("a.wav", "a dog", target="b.wav", residual="./b.wav")
+    assert Path("a.wav").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "clip.wav", "link.wav"]
+
+
+def test_all_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audio.encode(tmp_path / "a.wav", tone_and_noise(0.2, 16000), 16000)
+    whole = audio.Writer._verify
+
+    def failing(self: audio.Writer) -> None:
+        whole(self)
+        if failed is None or self.path.suffix == failed:
+            raise OSError("no space left on device")
+
+    monkeypatch.setattr(audio.Writer, "_verify", failing)
+    for failed in (".wav", ".flac"):
+        with pytest.raises(AudioError, match=re.escape(f"cannot write {tmp_path}/out{failed}")):
+            half().extract_file(
+                tmp_path / "a.wav", "a dog", target=tmp_path / "out.wav", residual=tmp_path / "out.flac"
+            )
+        assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
 
 
 def test_a_flat_answer_is_saved_too(tmp_path: Path) -> None:

@@ -36,11 +36,13 @@ class Recording(Protocol):
         sample_rate: Hz.
         channels: how many.
         samples: how many there are of each channel, as far as the source says; None where it does not.
+        info: what the header says of a recording that comes from a file; None for samples in memory.
     """
 
     sample_rate: int
     channels: int
     samples: int | None
+    info: audio.AudioInfo | None
 
     def blocks(self) -> Iterator[Samples]:
         """The whole of it, float32, as consecutive blocks ``(C, n)``."""
@@ -63,6 +65,7 @@ class _InMemory:
 
     def __post_init__(self) -> None:
         self.channels, self.samples = self.array.shape
+        self.info: audio.AudioInfo | None = None
 
     def blocks(self) -> Iterator[Samples]:
         for start in range(0, self.array.shape[1], BLOCK):
@@ -83,6 +86,7 @@ class _File:
         self._reader = reader
         self.sample_rate, self.channels = reader.info.sample_rate, reader.info.channels
         self.samples: int | None = reader.info.samples or None
+        self.info: audio.AudioInfo | None = reader.info
 
     def blocks(self) -> Iterator[Samples]:
         return self._reader.blocks(BLOCK)

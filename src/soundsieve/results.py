@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from soundsieve import audio
 from soundsieve.audio import ClipMode, Samples, Written
 from soundsieve.errors import ConfigError
+from soundsieve.pouring import kind_for, on_steps
 from soundsieve.presence import Span
 from soundsieve.query import Query
 
@@ -25,6 +28,7 @@ class Separation:
         presence: probability that the sound is there at all: the greatest of all segments.
         query: what was asked.
         spans: where it was found; empty where the presence stays below the system's threshold.
+        source: what the header of the recording's file says; None for samples from memory.
     """
 
     target: Samples
@@ -33,6 +37,7 @@ class Separation:
     presence: float | None
     query: Query
     spans: tuple[Span, ...] = ()
+    source: audio.AudioInfo | None = None
 
     def save(
         self,
@@ -42,7 +47,11 @@ class Separation:
         subtype: str | None = None,
         clip_mode: ClipMode = "none",
     ) -> Written:
-        """Write the target, or the residual, as the kind of file that the suffix names; see `audio.encode`.
+        """Write the target, or the residual, as the kind of file that the suffix names; see `audio.Writer`.
+
+        The sample format is the recording's own where it came from a file, 32-bit float where it came from memory, as
+        far as the kind of file has it (`soundsieve.pouring.kind_for`). Target and residual saved in one format, of 16
+        or 24 bits, add up to the recording as it is in that format.
 
         Returns:
             The path, and a note where the file could not hold the samples exactly as they are.
@@ -52,8 +61,15 @@ class Separation:
         """
         if part not in ("target", "residual"):
             raise ConfigError(f"part is '{part}': choose target or residual")
-        samples = self.target if part == "target" else self.residual
-        return audio.encode(path, samples, self.sample_rate, subtype=subtype, clip_mode=clip_mode)
+        container, kind = kind_for(self.source, Path(path).suffix, subtype)
+        samples = on_steps(self.target, kind)
+        if part == "residual":
+            samples = self.residual if samples is self.target else self.target + self.residual - samples
+        rows = np.atleast_2d(samples)
+        writer = audio.Writer(path, self.sample_rate, len(rows), subtype=kind, container=container, clip_mode=clip_mode)
+        with writer:
+            writer.write(rows)
+        return writer.written
 
 
 @dataclass(frozen=True, eq=False)

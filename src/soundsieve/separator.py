@@ -17,7 +17,9 @@ import torch
 from soundsieve import audio
 from soundsieve.asking import Asked, How, Options, queries_of, taken
 from soundsieve.audio import ClipMode, Samples
+from soundsieve.errors import AudioError, ConfigError
 from soundsieve.nn.int8 import check_precision, to_precision
+from soundsieve.pouring import pour
 from soundsieve.presence import Span
 from soundsieve.query import Clip, ClipLike, Condition, Query, combine
 from soundsieve.recordings import Mixture, Moment, Recording, check_samples, opened
@@ -167,13 +169,13 @@ class Separator:
         how: How,
         progress: Callable[[float], None] | None,
     ) -> Separation:
-        stream, query = self._stream(mixture, sample_rate, asked, how, progress)
+        stream, query, info = self._stream(mixture, sample_rate, asked, how, progress)
         with stream:
             blocks = list(stream)
         flat = getattr(mixture, "ndim", 2) == 1
         target = _whole([block.target for block in blocks], flat)
         residual = _whole([block.residual for block in blocks], flat)
-        return Separation(target, residual, stream.sample_rate, stream.presences[0], query, stream.spans[0])
+        return Separation(target, residual, stream.sample_rate, stream.presences[0], query, stream.spans[0], info)
 
     def separate_stream(
         self, source: Mixture | audio.Reader, text: str | Sequence[str] | None = None, **options: Unpack[Options]
@@ -230,45 +232,33 @@ class Separator:
             text: likewise.
             target: where the sound goes; nowhere by default.
             residual: where everything else goes; nowhere by default.
-            subtype: of both files, see `audio.Writer`.
-            clip_mode: likewise.
+            subtype: of both files; by default that of the recording's file, and 32-bit float for samples from memory,
+                as far as the kind of file has it. Then the two add up to the recording, as in `Separation`.
+            clip_mode: what becomes of samples past full scale, see `audio.Writer`.
 
         Returns:
-            What was written and found. Files appear whole or not at all.
+            What was written and found. Files appear whole or not at all, and replace what is there.
 
         Raises:
-            AudioError: the recording cannot be read, or a file cannot be written.
+            AudioError: the recording cannot be read, or a file cannot be written; or it would replace the recording or
+                an example clip.
             QueryError: nothing, or nothing this system understands, is asked.
-            ConfigError: a setting is out of range.
+            ConfigError: a setting is out of range, or target and residual are one place.
         """
         asked, how = taken(text, options)
-        samples = 0
-        with ExitStack() as stack:
-            stream, query = self._stream(source, options.get("sample_rate"), asked, how, options.get("progress"))
-            stack.enter_context(stream)
+        done = 0
 
-            def writer(where: audio.Target | None) -> audio.Writer | None:
-                if where is None:
-                    return None
-                made = audio.Writer(where, stream.sample_rate, stream.channels, subtype=subtype, clip_mode=clip_mode)
-                return stack.enter_context(made)
+        def count(samples: int) -> None:
+            nonlocal done
+            done = samples
 
-            to_target, to_residual = writer(target), writer(residual)
-            for block in stream:
-                samples += block.mixture.shape[1]
-                if to_target is not None:
-                    to_target.write(block.target)
-                if to_residual is not None:
-                    to_residual.write(block.residual)
-        return Extraction(
-            None if to_target is None else to_target.written,
-            None if to_residual is None else to_residual.written,
-            samples,
-            stream.sample_rate,
-            stream.presences[0],
-            query,
-            stream.spans[0],
-        )
+        stream, query, info = self._stream(source, options.get("sample_rate"), asked, how, options.get("progress"))
+        with stream:
+            _check_places(source, query, target, residual)
+            written = pour(
+                stream, info, (target, residual), subtype=subtype, clip_mode=clip_mode, replace=True, advance=count
+            )
+        return Extraction(written[0], written[1], done, stream.sample_rate, stream.presences[0], query, stream.spans[0])
 
     def split(
         self,
@@ -365,7 +355,7 @@ class Separator:
         asked: Asked,
         how: How,
         progress: Callable[[float], None] | None,
-    ) -> tuple[Stream, Query]:
+    ) -> tuple[Stream, Query, audio.AudioInfo | None]:
         query = None if asked.needs_recording else asked.about(None)
         condition = None if query is None else self.encode(query)  # what cannot be answered is said first
         with ExitStack() as stack:
@@ -373,7 +363,7 @@ class Separator:
             if query is None or condition is None:
                 query = asked.about(recording)
                 condition = self.encode(query)
-            return self._blocks(recording, [condition], how, progress, stack), query
+            return self._blocks(recording, [condition], how, progress, stack), query, recording.info
 
     def _blocks(
         self,
@@ -404,6 +394,30 @@ class Separator:
             progress=progress,
             close=stack.pop_all().close,
         )
+
+
+def _check_places(
+    source: Mixture | audio.Reader, query: Query, target: audio.Target | None, residual: audio.Target | None
+) -> None:
+    """Raise where an answer would replace what it is made from, or the other answer."""
+
+    def real(place: object) -> object:
+        if isinstance(place, audio.Reader):
+            place = place.info.path
+        elif hasattr(place, "read"):
+            place = getattr(place, "name", place)
+        return os.path.realpath(place) if isinstance(place, (str, Path)) and str(place) != "-" else place
+
+    places = [place for place in (target, residual) if place is not None]
+    if len(places) == 2 and (real(target) == real(residual) or str(target) == str(residual) == "-"):
+        raise ConfigError(f"{target} would hold both target and residual: give two places")
+    clips = [clip for clip in (*query.like, *query.unlike) if isinstance(clip, (str, Path))]
+    kept = {real(one): one for one in (*clips, source) if isinstance(real(one), str)}
+    for place in places:
+        if not isinstance(place, (str, Path)):
+            continue
+        if str(place) != "-" and real(place) in kept:
+            raise AudioError(f"{place} is what the answer is made from: write it to another place")
 
 
 def _against_each_other(conditions: Sequence[Condition]) -> list[Condition]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -270,6 +272,34 @@ def test_a_failing_write_leaves_nothing_and_keeps_the_old(run, street: Path, mon
     assert "no space left on device" in err
     assert written() == ["street.a-dog.wav"]
     assert Path("sieved/street.a-dog.wav").read_bytes() == before
+
+
+def test_what_appears_meanwhile_is_not_replaced(run, street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from soundsieve import pouring
+
+    takes_places = pouring._take_places
+    answer = Path("sieved/street.a-dog.wav")
+
+    def late(*args: object) -> None:
+        answer.write_text("of another")
+        takes_places(*args)
+
+    monkeypatch.setattr(pouring, "_take_places", late)
+
+    def without_links(*args: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    for links in (True, False):
+        if not links:
+            monkeypatch.setattr("os.link", without_links)
+        code, out, err = run("a dog", street, "--residual")
+        assert (code, out) == (1, "")
+        assert f"{answer} exists by now" in err
+        assert written() == [answer.name]
+        assert answer.read_text() == "of another"
+        answer.unlink()
+    assert "exists by now" not in run("a dog", street, "--force")[2]
+    assert answer.read_bytes()[:4] == b"RIFF"
 
 
 def test_interruption_is_130(run, street: Path, monkeypatch: pytest.MonkeyPatch) -> None:

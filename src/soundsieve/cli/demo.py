@@ -45,7 +45,7 @@ def demo(
     answers = {}
     for query, reference in references.items():
         answers[query] = separator.separate(mixture, query, sample_rate=sample_rate)
-        written.append(answers[query].save(output / f"{query.replace(' ', '-')}.wav"))
+        written.append(answers[query].save(output / f"{query.replace(' ', '-')}.wav", subtype="PCM_16"))
         before, after = _sdr(mixture, reference), _sdr(answers[query].target, reference)
         numbers = "".join(f"{round(value, 1) + 0.0:>13.1f} dB" for value in (before, after))  # + 0.0: never "-0.0"
         print(f"  {query:16}{numbers}   {written[-1].path}")

@@ -95,7 +95,7 @@ class Job:
         return work
 
     def _answer(self, source: Reader, paths: Mapping[str, Path], suffix: str, report: Report, advance: Advance) -> None:
-        from soundsieve.cli.pouring import pour
+        from soundsieve.pouring import pour
 
         queries = [query_about(asked, source) for asked in self.questions.values()]
         stream = self.separator.split_stream(source, queries, **self.engine)
@@ -105,10 +105,11 @@ class Job:
             stream,
             source.info,
             places,
-            suffix,
+            suffix=suffix,
             subtype=self.subtype,
             clip_mode=self.clip_mode,
-            advance=advance,
+            replace=self.outputs.force,
+            advance=lambda done: advance(done / stream.sample_rate, report.seconds),
         )
         for one in written:
             if one is not None and one.note:
