@@ -6,14 +6,15 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import soundfile
 
 from soundsieve.audio.info import Samples, reason
-from soundsieve.audio.links import Link, View, links
+from soundsieve.audio.links import Link, View, is_mpeg, links
+from soundsieve.audio.quiet import no_chatter
 from soundsieve.errors import AudioError
 
 DAMAGE = (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError)
@@ -49,6 +50,8 @@ class Track:
         self._called = called or path
         self._stack = ExitStack()
         self.links = links(path)
+        # libmpg123 prints on standard error what it thinks of a damaged file.
+        self._hush = no_chatter if any(is_mpeg(path, link) for link in self.links) else nullcontext
         self._opens: list[_Open] = []
         try:
             lengths = [self._measured(link) for link in self.links]
@@ -60,14 +63,16 @@ class Track:
 
     def close(self) -> None:
         """Close the file."""
-        self._stack.close()
+        with self._hush():
+            self._stack.close()
 
     def go_to(self, start: int) -> None:
         """Make ``start`` the next sample to be read."""
         if self._at == start:
             return
         if len(self.links) == 1 and self._opens[0] is _plain and self.file.format not in _SEEKS_ASTRAY:
-            self.file.seek(start)
+            with self._hush():
+                self.file.seek(start)
             self._at = start
             return
         if start < self._at:
@@ -77,12 +82,17 @@ class Track:
 
     def take(self, most: int) -> Samples:
         """The next samples, ``(C, n)`` with n at most ``most`` and at most `BLOCK`; n = 0 at the end."""
-        frames: Samples = self.file.read(min(most, BLOCK), dtype="float32", always_2d=True)
+        frames = self._frames(most)
         while len(frames) == 0 and most > 0 and self._link + 1 < len(self.links):
             self._open_link(self._link + 1)
-            frames = self.file.read(min(most, BLOCK), dtype="float32", always_2d=True)
+            frames = self._frames(most)
         self._at += len(frames)
         return frames.T
+
+    def _frames(self, most: int) -> Samples:
+        with self._hush():
+            frames: Samples = self.file.read(min(most, BLOCK), dtype="float32", always_2d=True)
+        return frames
 
     def _measured(self, link: Link) -> int:
         """The length of one stream, having found out how it is to be opened."""
@@ -91,7 +101,7 @@ class Track:
         first = (self.file.samplerate, self.file.channels) if number else None
         try:
             self._open_link(number)
-            if self.file.format == "MP3" and not _says_its_length(self.path, link):
+            if self.file.format == "MP3" and not self._says_its_length(link):
                 self._opens[number] = _piped
                 self._open_link(number)
         except DAMAGE as error:
@@ -105,18 +115,23 @@ class Track:
         if self.file.frames < _NO_LENGTH:
             return int(self.file.frames)
         counted = 0
-        while n := len(self.file.read(BLOCK, dtype="float32", always_2d=True)):
+        while n := len(self._frames(BLOCK)):
             counted += n
         return counted
 
     def _open_link(self, number: int) -> None:
-        self._stack.close()
-        self.file: Any = self._stack.enter_context(self._opens[number](self.path, self.links[number]))
+        with self._hush():
+            self._stack.close()
+            self.file: Any = self._stack.enter_context(self._opens[number](self.path, self.links[number]))
         self._link = number
 
     def _reopen(self) -> None:
         self._open_link(0)
         self._at = 0
+
+    def _says_its_length(self, link: Link) -> bool:
+        with self._hush(), _piped(self.path, link) as file:
+            return bool(file.frames < _NO_LENGTH)
 
 
 class _Straight(soundfile.SoundFile):  # type: ignore[misc]
@@ -153,11 +168,6 @@ def _piped(path: Path, link: Link) -> Iterator[soundfile.SoundFile]:
 def _feed(path: Path, link: Link, inlet: int) -> None:
     with suppress(OSError), os.fdopen(inlet, "wb") as pipe, View(path, link) as source:
         shutil.copyfileobj(source, pipe, BLOCK)
-
-
-def _says_its_length(path: Path, link: Link) -> bool:
-    with _piped(path, link) as file:
-        return bool(file.frames < _NO_LENGTH)
 
 
 _Open: TypeAlias = Callable[[Path, Link], AbstractContextManager[soundfile.SoundFile]]
