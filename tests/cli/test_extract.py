@@ -302,6 +302,16 @@ def test_what_appears_meanwhile_is_not_replaced(run, street: Path, monkeypatch: 
     assert answer.read_bytes()[:4] == b"RIFF"
 
 
+@pytest.mark.parametrize("option", ["--like", "--unlike"])
+def test_an_example_is_never_replaced(run, street: Path, clips: Path, option: str) -> None:
+    shutil.copy(clips / "dog.wav", "bark.wav")
+    before = Path("bark.wav").read_bytes()
+    code, _, err = run("a dog", street, option, "bark.wav", "--force", "-o", "bark.wav")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "would replace the example bark.wav" in err
+    assert Path("bark.wav").read_bytes() == before
+
+
 def test_interruption_is_130(run, street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt

@@ -81,7 +81,9 @@ def extract(
     if place == STDOUT and json:
         raise ConfigError("--json and the sound itself cannot share standard output: name a place with -o")
     inputs = find_inputs(names, recursive=recursive, output=place)
-    outputs = Outputs(place, template, model_slug(model), format, force, skip_existing, inputs)
+    outputs = Outputs(
+        place, template, model_slug(model), format, force, skip_existing, inputs, [*(like or ()), *(unlike or ())]
+    )
     kind = subtype_named(subtype)
     asked = ask(
         text,

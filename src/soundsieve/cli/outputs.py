@@ -6,7 +6,7 @@ import os
 import re
 import string
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,6 +126,7 @@ class Outputs:
         force: replace what is there.
         skip_existing: leave out what is there.
         inputs: recordings, which are never replaced.
+        clips: examples, which are not either.
 
     Raises:
         ConfigError: the template or the place cannot be meant.
@@ -138,6 +139,7 @@ class Outputs:
     force: bool
     skip_existing: bool
     inputs: list[Input]
+    clips: Sequence[Path] = ()
     given: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -153,6 +155,7 @@ class Outputs:
             _check_template(self.template)
         self._check_suffix()
         self._sources = {os.path.realpath(item.name) for item in self.inputs if item.name != STDIN}
+        self._clips = {os.path.realpath(clip) for clip in self.clips}
 
     @property
     def to_stdout(self) -> bool:
@@ -219,6 +222,8 @@ class Outputs:
         if place in self._sources:
             elsewhere = "choose another folder with -o"
             raise AudioError(f"the answer to {item.name} would replace the recording {path}: {elsewhere}")
+        if place in self._clips:
+            raise AudioError(f"the answer to {item.name} would replace the example {path}: choose another name with -o")
         if place in self.given:
             other = self.given[place]
             raise AudioError(

@@ -86,7 +86,9 @@ def split(
     for asked in wanted.values():
         describe(asked)  # finds what is wrong with the words
     inputs = find_inputs(names, recursive=recursive, output=output)
-    outputs = Outputs(output, template, model_slug(model), format, force, skip_existing, inputs)
+    outputs = Outputs(
+        output, template, model_slug(model), format, force, skip_existing, inputs, [*(like or ()), *(unlike or ())]
+    )
     kind = subtype_named(subtype)
     parts = dict(zip(slugs(wanted, taken=[REST]), wanted, strict=True))
 
