@@ -345,6 +345,16 @@ def test_a_value_that_is_not_finite_is_placed_in_the_whole(tmp_path: Path) -> No
         assert recording.read(0, 90_000).shape == (2, 90_000)
 
 
+def test_a_peak_in_whose_squares_numbers_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    for scale in (1e30, -1e30):
+        soundfile.write(path, np.array([0, scale, 0.5], np.float32), 8000, subtype="FLOAT")
+        with pytest.raises(AudioError, match=rf"{path} has a peak of 1e\+30"):
+            decode(path)
+    soundfile.write(path, np.array([0, 2**31, -(2.0**31)], np.float32), 8000, subtype="FLOAT")  # unscaled integers
+    assert decode(path)[0].max() == 2**31
+
+
 @pytest.mark.parametrize(("start", "stop"), [(-1, 5), (5, 5), (6, 5), (0, 8001), (8000, 8001)])
 def test_a_part_that_is_not_there(tmp_path: Path, start: int, stop: int) -> None:
     encode(tmp_path / "a.wav", tone(440, 1, 8000), 8000)

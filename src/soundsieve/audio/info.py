@@ -13,6 +13,9 @@ from soundsieve.errors import AudioError
 
 Samples: TypeAlias = npt.NDArray[np.float32]
 
+LOUDEST = 1e10
+"""The highest peak of a recording: past 32-bit integers that someone forgot to scale, far below where squares end."""
+
 
 @dataclass(frozen=True)
 class AudioInfo:
@@ -35,7 +38,7 @@ class AudioInfo:
 
 
 def check_finite(samples: Samples, sample_rate: int, what: str, *, axis: int = -1, start: int = 0) -> None:
-    """Raise an AudioError that names the first NaN or infinity along the time ``axis``, if there is any.
+    """Raise an AudioError that names the first NaN or infinity along the time ``axis``, or a peak past `LOUDEST`.
 
     Args:
         samples: any shape.
@@ -46,6 +49,9 @@ def check_finite(samples: Samples, sample_rate: int, what: str, *, axis: int = -
     """
     finite = np.isfinite(samples)
     if finite.all():
+        peak = max(float(samples.max()), -float(samples.min())) if samples.size else 0.0
+        if peak > LOUDEST:
+            raise AudioError(f"{what} has a peak of {peak:.3g}: samples are in [-1, 1], or near that; scale it down")
         return
     bad = ~finite.all(axis=tuple(i for i in range(finite.ndim) if i != axis % finite.ndim))
     first_s = (start + int(bad.argmax())) / sample_rate
