@@ -139,6 +139,16 @@ def test_arrays_tensors_and_files_agree(tmp_path: Path) -> None:
         assert out.sample_rate == 22050
 
 
+def test_other_floats_and_arrays_that_must_not_be_written(sieve: Separator) -> None:
+    coarse = torch.from_numpy(tone_and_noise(0.3, 16000)).bfloat16()
+    expected = sieve.separate(coarse.float(), "a dog", sample_rate=16000).target
+    assert np.array_equal(sieve.separate(coarse, "a dog", sample_rate=16000).target, expected)
+    assert np.array_equal(sieve.separate(coarse, "a dog", sample_rate=np.float64(16000)).target, expected)
+    fixed = coarse.float().numpy()
+    fixed.flags.writeable = False
+    assert np.array_equal(sieve.separate(fixed, "a dog", sample_rate=16000).target, expected)
+
+
 def test_the_callers_array_is_left_alone(sieve: Separator) -> None:
     mixture = tone_and_noise(0.3, 44100, 2)
     before = mixture.copy()
@@ -335,6 +345,15 @@ GOOD = np.zeros((1, 100), np.float32)
         (GOOD, -8000, "sample rate of -8000"),
         (GOOD, 44100.5, "sample rate of 44100.5"),
         (GOOD, True, "sample rate of True"),
+        (GOOD, "abc", "sample rate of 'abc'"),
+        (GOOD, [1], "sample rate of [1]"),
+        (GOOD, float("nan"), "sample rate of nan"),
+        (GOOD, float("inf"), "sample rate of inf"),
+        (GOOD, 50, "sample rate of 50: it is a whole number of Hz from 1000 to 1000000"),
+        (GOOD, 10**12, "sample rate of 1000000000000"),
+        (torch.zeros(1, 100).to_sparse(), 8000, "give a dense one"),
+        (torch.zeros(1, 100, dtype=torch.int16), 8000, "int16 samples: give floats"),
+        (torch.zeros(1, 100, device="meta"), 8000, "give a dense one"),
         (np.zeros((1, 0), np.float32), 8000, "holds no samples"),
         (np.zeros(0, np.float32), 8000, "holds no samples"),
         (np.zeros((1, 1, 100), np.float32), 8000, "give (C, T)"),
@@ -369,6 +388,10 @@ def test_recordings_that_cannot_be_used(sieve: Separator, mixture: object, sampl
         ({"text": "a dog", "segment_s": -1.0}, ConfigError, "segment_s is -1.0"),
         ({"text": "a dog", "overlap": 2.0}, ConfigError, "overlap is 2.0"),
         ({"text": "a dog", "batch": 0}, ConfigError, "batch is 0"),
+        ({"text": "a dog", "batch": 2.5}, ConfigError, "batch is 2.5"),
+        ({"text": "a dog", "overlap": "a"}, ConfigError, "overlap is 'a'"),
+        ({"text": "a dog", "segment_s": "5"}, ConfigError, "segment_s is '5'"),
+        ({"text": "a dog", "threshold": "x"}, ConfigError, "threshold is 'x'"),
     ],
 )
 def test_questions_that_cannot_be_answered(
@@ -423,7 +446,14 @@ def test_one_recording_in_every_form(tmp_path: Path) -> None:
     audio.encode(path, mixture, 22050, subtype="FLOAT")
     expected = half().separate(mixture, "a dog", sample_rate=22050)
     with path.open("rb") as file, audio.Reader(path) as reader:
-        forms: list = [path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), file]
+        forms: list = [
+            path,
+            str(path),
+            path.read_bytes(),
+            bytearray(path.read_bytes()),
+            io.BytesIO(path.read_bytes()),
+            file,
+        ]
         for form in forms:
             out = half().separate(form, "a dog")
             assert np.array_equal(out.target, expected.target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from typing import Any, TypedDict
 
 from soundsieve.errors import ConfigError, QueryError
@@ -39,6 +40,12 @@ class How:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("segment_s", "overlap", "threshold"):
+            value = getattr(self, name)
+            if not isinstance(value, Real) and not (value is None and name != "overlap"):
+                raise ConfigError(f"{name} is {value!r}: it is a number")
+        if not isinstance(self.batch, Integral):
+            raise ConfigError(f"batch is {self.batch!r}: it is a whole number of segments")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"threshold is {self.threshold}: a presence lies between 0 and 1")
 

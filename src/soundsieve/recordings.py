@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
@@ -13,10 +14,11 @@ import torch
 
 from soundsieve import audio
 from soundsieve.audio import Samples
+from soundsieve.audio.reader import HIGHEST_RATE, LOWEST_RATE
 from soundsieve.errors import AudioError, QueryError
 from soundsieve.query import Clip
 
-Mixture: TypeAlias = "str | Path | bytes | BinaryIO | np.ndarray[Any, np.dtype[Any]] | torch.Tensor"
+Mixture: TypeAlias = "str | Path | bytes | bytearray | BinaryIO | np.ndarray[Any, np.dtype[Any]] | torch.Tensor"
 """A recording: a file's path, its bytes, a binary file that is open for reading, or samples of shape ``(C, T)`` or
 ``(T,)`` as floats, nominally in [-1, 1]."""
 
@@ -111,6 +113,8 @@ def opened(mixture: Mixture | audio.Reader, sample_rate: int | None = None) -> I
             raise AudioError("samples come without their rate: give sample_rate, in Hz")
         yield _InMemory(*check_samples(mixture, sample_rate, "the recording"))
         return
+    if isinstance(mixture, bytearray):
+        mixture = bytes(mixture)
     readable = isinstance(mixture, (str, Path, bytes, audio.Reader)) or hasattr(mixture, "read")
     if not readable:
         kinds = "a path, bytes, an open binary file, a numpy array or a torch tensor"
@@ -145,11 +149,11 @@ def check_samples(
     """Samples from a caller as float32 ``(C, T)``, and their rate.
 
     Raises:
-        AudioError: integers, complex numbers, a wrong shape, no samples, values that are not finite, or a bad rate.
+        AudioError: integers, complex numbers, a sparse tensor, a wrong shape, no samples, values that are not finite,
+            or a rate that no recording has.
     """
-    array = samples.detach().cpu().numpy() if isinstance(samples, torch.Tensor) else np.asarray(samples)
-    if isinstance(sample_rate, bool) or int(sample_rate) != sample_rate or sample_rate <= 0:
-        raise AudioError(f"{what} has a sample rate of {sample_rate}: it is a whole number of Hz above 0")
+    rate = _checked_rate(sample_rate, what)
+    array = _array_of(samples, what) if isinstance(samples, torch.Tensor) else np.asarray(samples)
     if not np.issubdtype(array.dtype, np.floating):
         raise AudioError(f"{what} has {array.dtype} samples: give floats in [-1, 1] (for int16, divide by 32768)")
     if array.ndim not in (1, 2):
@@ -163,5 +167,27 @@ def check_samples(
         )
     with np.errstate(over="ignore"):  # what is past float32 turns infinite, and is refused as such
         array = np.ascontiguousarray(array, dtype=np.float32)
-    audio.check_finite(array, int(sample_rate), what)
-    return array, int(sample_rate)
+    audio.check_finite(array, rate, what)
+    return (array if array.flags.writeable else array.copy()), rate  # torch shares memory with what may be written
+
+
+def _checked_rate(sample_rate: object, what: str) -> int:
+    is_number = isinstance(sample_rate, Real) and not isinstance(sample_rate, bool)
+    if not is_number or not LOWEST_RATE <= sample_rate <= HIGHEST_RATE or int(sample_rate) != sample_rate:  # type: ignore[operator, call-overload]
+        allowed = f"it is a whole number of Hz from {LOWEST_RATE} to {HIGHEST_RATE}"
+        raise AudioError(f"{what} has a sample rate of {sample_rate!r}: {allowed}")
+    return int(sample_rate)  # type: ignore[call-overload, no-any-return]
+
+
+def _array_of(samples: torch.Tensor, what: str) -> np.ndarray[Any, np.dtype[Any]]:
+    kind = str(samples.dtype).removeprefix("torch.")
+    if not samples.is_floating_point():
+        raise AudioError(f"{what} has {kind} samples: give floats in [-1, 1] (for int16, divide by 32768)")
+    if samples.layout != torch.strided or samples.is_meta:
+        raise AudioError(f"{what} is a tensor without its samples in memory, such as a sparse one: give a dense one")
+    array: np.ndarray[Any, np.dtype[Any]] = (
+        (samples.detach() if samples.dtype in (torch.float32, torch.float64) else samples.detach().float())
+        .cpu()
+        .numpy()
+    )
+    return array
