@@ -46,6 +46,31 @@ def test_folders_are_searched_if_asked(soundsieve, recording) -> None:
     assert soundsieve("extract", "--like", "d.wav", "field", "-r", "--force")[0] == 0
 
 
+def test_answers_in_the_folder_that_is_searched(soundsieve, recording) -> None:
+    for name in ("rec/a.wav", "rec/deep/b.flac"):
+        recording(name)
+    recording("c.wav").rename("rec/c.snd")
+    answers = ["rec/a.a-dog.wav", "rec/c.a-dog.wav", "rec/deep/b.a-dog.flac"]
+    command = ("extract", "a dog", "rec", "-r", "-o", "rec")
+    assert soundsieve(*command)[:2] == (0, "".join(f"{answer}\n" for answer in answers))
+    Path(answers[1]).unlink()
+    before = Path(answers[0]).stat().st_mtime_ns
+    for option in ("", "-r"):  # the folder, and a pattern
+        code, out, err = soundsieve(*command[:2], "rec" if option else "rec/*.*", *command[3:], "--skip-existing")
+        assert code == 0, err
+        assert out == ("" if option else "rec/c.a-dog.wav\n")
+    everything = sorted(str(path) for path in Path("rec").rglob("*.*"))
+    assert everything == sorted([*answers, "rec/a.wav", "rec/c.snd", "rec/deep/b.flac"])
+    code, out, err = soundsieve(*command)
+    assert (code, out) == (1, "")
+    assert "rec/a.a-dog.wav exists" in err
+    code, out, err = soundsieve(*command, "--force")
+    assert (code, out) == (1, "")
+    assert "would replace the recording rec/a.a-dog.wav" in err
+    assert Path(answers[0]).stat().st_mtime_ns == before
+    assert soundsieve(*command[:2], answers[0], "-o", "rec")[1] == "rec/a.a-dog.a-dog.wav\n"  # asked for by name
+
+
 def test_patterns_that_the_shell_left_alone(soundsieve, recording) -> None:
     for name in ("b.wav", "a.wav", "c.flac", "deep/d.wav", "odd[1].wav"):
         recording(name)

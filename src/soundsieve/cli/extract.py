@@ -107,6 +107,7 @@ def extract(
     check(separator, asked)  # a question that cannot be answered is an error of the request, not of the first file
     engine = {"segment_s": segment, "overlap": overlap, "batch": batch, "threshold": threshold}
     job = Job(separator, {"target": asked}, {"target": phrase}, words, outputs, kind, clip_mode, engine)
+    inputs = outputs.recordings(words)
     screen = Screen(len(inputs), quiet=quiet)
     with screen:
         failed = tell(run(inputs, job.prepare, jobs=jobs, screen=screen), screen, as_json=json)

@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from soundsieve.errors import QueryError
@@ -23,11 +23,13 @@ class Input:
         name: its path as it is told to the user; ``-`` is standard input.
         folder: where it lies below the folder that was searched; its answer goes to the same place.
         problem: why there is no recording.
+        searched: whether it was found in a folder or by a pattern, not named.
     """
 
     name: str
     folder: Path = Path()
     problem: str = ""
+    searched: bool = False
 
     @property
     def stem(self) -> str:
@@ -83,7 +85,9 @@ def find_inputs(arguments: Sequence[str], *, recursive: bool, output: Path | Non
     found: dict[str, Input] = {}
     for argument in arguments:
         for one in _of(argument, recursive, output):
-            found.setdefault(one.name if one.name == STDIN or one.problem else os.path.abspath(one.name), one)
+            key = one.name if one.name == STDIN or one.problem else os.path.abspath(one.name)
+            known = found.setdefault(key, one)
+            found[key] = replace(known, searched=known.searched and one.searched)
     return list(found.values())
 
 
@@ -98,7 +102,7 @@ def _of(argument: str, recursive: bool, output: Path | None) -> Iterator[Input]:
             yield Input(argument, problem=f"no file matches {argument}")
         for match in matches:
             if not os.path.isdir(match) or recursive:
-                yield from _of(match, recursive, output)
+                yield from (replace(one, searched=True) for one in _of(match, recursive, output))
     else:
         yield Input(argument)
 
@@ -118,6 +122,6 @@ def _in_folder(folder: Path, recursive: bool, output: Path | None) -> Iterator[I
         for name in sorted(files):
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in known:
                 empty = False
-                yield Input(os.path.join(place, name), Path(place).relative_to(folder))
+                yield Input(os.path.join(place, name), Path(place).relative_to(folder), searched=True)
     if empty:
         yield Input(str(folder), problem=f"there are no recordings in {folder}")

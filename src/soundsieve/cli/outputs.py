@@ -180,6 +180,29 @@ class Outputs:
             raise ConfigError(f"--format is {self.format}, and the name asked for ends in {suffix}: leave one out")
         self.format = suffix[1:]
 
+    def recordings(self, words: Mapping[str, str]) -> list[Input]:
+        """The inputs, without answers to others of them that an earlier run left in the folder that is searched.
+
+        Those that were named stay, and so does all that --force might replace: it never replaces a recording.
+
+        Args:
+            words: part -> its {query}.
+        """
+        from soundsieve.audio import CONTAINERS
+
+        if self.to_stdout or self.is_one_file or not any(item.searched for item in self.inputs):
+            return self.inputs
+        answers = set()
+        for item in self.inputs:
+            several = needs_header(item, self.format)
+            for suffix in CONTAINERS if several else [suffix_for(item, None, self.format)]:
+                names = {os.path.realpath(self._name(item, suffix, query, part)) for part, query in words.items()}
+                answers |= names - {os.path.realpath(item.name)}
+        left_out = {os.path.realpath(item.name) for item in self.inputs if item.searched} & answers
+        if not self.force:
+            self._sources -= left_out
+        return [item for item in self.inputs if not (item.searched and os.path.realpath(item.name) in left_out)]
+
     def claim(self, item: Input, suffix: str, words: Mapping[str, str]) -> tuple[dict[str, Path], dict[str, Path]]:
         """Names for the parts of one recording: all of them, and those that are to be written.
 

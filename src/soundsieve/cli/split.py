@@ -102,6 +102,7 @@ def split(
     words = {part: part for part in (*parts, REST)}
     engine = {"segment_s": segment, "overlap": overlap, "batch": batch, "threshold": threshold}
     job = Job(separator, questions, parts, words, outputs, kind, clip_mode, engine)
+    inputs = outputs.recordings(words)
     screen = Screen(len(inputs), quiet=quiet)
     with screen:
         failed = tell(run(inputs, job.prepare, jobs=jobs, screen=screen), screen, as_json=json)
