@@ -123,8 +123,25 @@ def test_modes_do_nothing_without_peaks(tmp_path: Path, mode: audio.ClipMode) ->
     x = np.array([[1, -1, 0.5, 0]], np.float32)  # full scale itself is not past it
     for suffix in LOSSLESS:
         written = encode(tmp_path / f"{mode}{suffix}", x, 8000, clip_mode=mode)
-        assert (written.note, written.gain_db, written.clamped) == (None, 0, 0)
+        assert (written.gain_db, written.subtype) == (0, "PCM_16")
+        assert written.note == "1 sample of +1.0 was stored one step lower, the last that PCM_16 has"
+        assert written.clamped == 1
         assert np.abs(decode(written.path)[0] - x).max() <= 2**-15
+
+
+@pytest.mark.parametrize(("subtype", "step"), [("PCM_16", 2.0**-15), ("PCM_24", 2.0**-23)])
+@pytest.mark.parametrize("mode", ["none", "rescale", "clamp"])
+def test_what_is_not_noted_adds_up(tmp_path: Path, subtype: str, step: float, mode: audio.ClipMode) -> None:
+    """Samples next to full scale: each is stored to half a step, or counted."""
+    x = np.array([[1 - step, 1 - 0.75 * step, -1, 0.5], [1, 1 - 0.5 * step, -1 + step, 0]], np.float32)
+    written = encode(tmp_path / "a.wav", x, 8000, subtype=subtype, clip_mode=mode)
+    wrong = np.abs(decode(written.path)[0].astype(np.float64) - x) >= 0.5 * step
+    assert written.clamped == wrong.sum() == 2
+    assert written.note == f"2 samples of +1.0 were stored one step lower, the last that {subtype} has"
+    written = encode(tmp_path / "a.wav", x[:1], 8000, subtype=subtype, clip_mode=mode)
+    assert (written.note, written.clamped) == (None, 0)
+    written = encode(tmp_path / "a.wav", x, 8000, subtype="FLOAT", clip_mode=mode)
+    assert (written.note, written.clamped) == (None, 0)
 
 
 class Stopped(BaseException):

@@ -35,6 +35,7 @@ _MPEG_SLACK_SAMPLES = 2 * 1152
 _SIZE_LIMITS_BYTES = {"WAV": 2**32, "WAVEX": 2**32, "AIFF": 2**32, "AU": 2**32}  # their sizes are 32-bit numbers
 _HEADER_BYTES = 1 << 16
 _SAMPLE_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "DOUBLE": 8}  # all others: 4 or less
+_FULL_SCALES = {"PCM_16": 2**15, "PCM_24": 2**23}  # what is rounded here; libsndfile does the others
 _ROOM_BYTES = 1 << 12
 _TROUBLE = (soundfile.SoundFileError, RuntimeError, OSError, TypeError, ValueError, AssertionError)
 
@@ -69,8 +70,11 @@ class Writer:
     - ``rescale``: the whole recording is turned down to a peak of 1, whatever the format.
     - ``clamp``: they become full scale, whatever the format, and are counted.
 
-    A recording without such samples is written the same in all three. Since the peak is known only at the end,
-    samples wait in an unnamed temporary file in the same folder (32-bit float) where it matters.
+    A recording without such samples is written the same in all three. In 16 and 24 bits the last step is just below
+    +1.0; samples of +1.0 (or nearer to it than to that step) are stored as the last step, and counted as clamped.
+
+    Since the peak is known only at the end, samples wait in an unnamed temporary file in the same folder (32-bit
+    float) where it matters.
 
     A file named .wav that grows past 4 GiB, which WAV cannot hold, becomes an RF64 one; the note says so.
 
@@ -136,6 +140,7 @@ class Writer:
 
     def __enter__(self) -> Self:
         self._samples, self._peak, self._clamped, self._bytes = 0, 0.0, 0, 0
+        self._at_one = 0  # not past full scale, but past the last step
         self._note: list[str] = []
         self._held: Any = None
         with self._explained(), ExitStack() as stack:
@@ -171,6 +176,9 @@ class Writer:
     def _put(self, frames: Samples) -> None:
         level = np.abs(frames)
         self._peak = max(self._peak, float(level.max()))
+        if self.subtype in _FULL_SCALES:
+            last = np.float32(1 - 0.5 / _FULL_SCALES[self.subtype])
+            self._at_one += int(((frames >= last) & (frames <= 1)).sum())
         if self.clip_mode == "clamp":
             self._clamped += int((level > 1).sum())
             frames = np.clip(frames, -1, 1)
@@ -204,6 +212,10 @@ class Writer:
                 gain_db, divisor = -20 * float(np.log10(self._peak)), np.float32(self._peak)
                 past = f", past what {self.container} holds" if self.clip_mode == "none" else ""
                 self._note.append(f"{said}{past}, so it was turned down by {-gain_db:.2f} dB")
+        at_one = self._at_one if subtype == self.subtype and divisor == 1 else 0
+        if at_one:
+            samples = f"{at_one} samples of +1.0 were" if at_one > 1 else "1 sample of +1.0 was"
+            self._note.append(f"{samples} stored one step lower, the last that {subtype} has")
         if self._held is not None:
             for frames in self._held_frames():
                 self._encode(frames if divisor == 1 else frames / divisor, subtype)
@@ -211,7 +223,7 @@ class Writer:
         self._ask_for_room()
         self._verify()
         note = "; ".join(self._note) or None
-        return Written(self.path, note, self.container, subtype, gain_db, self._clamped)
+        return Written(self.path, note, self.container, subtype, gain_db, self._clamped + at_one)
 
     def _held_frames(self) -> Iterator[Samples]:
         self._held.seek(0)
@@ -288,9 +300,9 @@ def _rounded(frames: Samples, subtype: str) -> npt.NDArray[Any]:
 
     Full scale, +1.0, becomes the largest number there is, one step lower.
     """
-    if subtype not in ("PCM_16", "PCM_24"):
+    if subtype not in _FULL_SCALES:
         return frames
-    full = np.float32(2**15 if subtype == "PCM_16" else 2**23)
+    full = np.float32(_FULL_SCALES[subtype])
     numbers = np.clip(np.rint(frames * full), -full, full - 1).astype(np.int32)
     rounded: npt.NDArray[Any] = numbers.astype(np.int16) if subtype == "PCM_16" else np.left_shift(numbers, 8)
     return rounded
