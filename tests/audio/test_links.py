@@ -80,6 +80,26 @@ def test_an_mp3_without_a_header_behind_one_with_it_is_read(tmp_path: Path) -> N
     assert np.array_equal(decode(first + second)[0], expected)
 
 
+def with_size(mp3: bytes, size: int | None) -> bytes:
+    """An MP3 whose Info or Xing header tells another size, or none."""
+    at = max(mp3.find(b"Xing"), mp3.find(b"Info"))
+    assert at > 0
+    assert mp3[at + 7] & 3 == 3
+    if size is None:  # the fields that follow keep their places: frames alone
+        return mp3[: at + 7] + b"\x01" + mp3[at + 8 :]
+    return mp3[: at + 12] + size.to_bytes(4, "big") + mp3[at + 16 :]
+
+
+@pytest.mark.parametrize("size", [1, 300, 5000, 10_000_000, None])
+def test_frames_know_better_than_a_wrong_size(tmp_path: Path, size: int | None) -> None:
+    data = made(tmp_path / "a.mp3", 90_000)
+    wrong = with_size(data, size)
+    with Reader(wrong) as recording:
+        assert recording.info.samples == recording.read().shape[1] >= 90_000
+    if size != 10_000_000:
+        assert decode(wrong + data)[0].shape[1] >= 180_000
+
+
 @pytest.mark.parametrize("suffix", [".ogg", ".mp3"])
 @pytest.mark.parametrize(("rate", "channels"), [(48000, 2), (24000, 1)])
 def test_joined_files_of_two_forms_are_refused(tmp_path: Path, suffix: str, rate: int, channels: int) -> None:

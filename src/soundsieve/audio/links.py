@@ -135,8 +135,15 @@ def _ogg_starts(data: mmap.mmap, at: int) -> list[int]:
 def _mp3_starts(data: mmap.mmap, at: int) -> list[int]:
     """Where streams begin behind one that tells its own size."""
     starts = [at]
-    while size := _told_bytes(data, at):
-        behind = _behind_tags(data, at + size)
+    while (told := _told(data, at)) != (0, 0):
+        frames, size = told
+        if size and len(data) - _behind_tags(data, at + size) < _LEAST_BYTES:
+            break
+        # There is more, or the size is wrong: where the frames themselves can be followed they know better.
+        end = _behind_frames(data, at, frames + 1) if frames else None
+        if end is None and not size:
+            break
+        behind = _behind_tags(data, at + size if end is None else end)
         if len(data) - behind < _LEAST_BYTES:
             break
         found = _next_frames(data, behind)
@@ -147,33 +154,38 @@ def _mp3_starts(data: mmap.mmap, at: int) -> list[int]:
     return starts
 
 
-def _told_bytes(data: mmap.mmap, at: int) -> int:
-    """What a Xing, Info or VBRI header says its stream's size is; 0 if there is none, or it does not say."""
+def _told(data: mmap.mmap, at: int) -> tuple[int, int]:
+    """How many frames (this one aside) and bytes a stream has by its Xing, Info or VBRI header; 0 for what is open."""
     head = data[at : at + 64]
     if len(head) < 64:
-        return 0
+        return 0, 0
     if head[36:40] == b"VBRI":
-        return int.from_bytes(head[46:50], "big")
+        return int.from_bytes(head[50:54], "big"), int.from_bytes(head[46:50], "big")
     mono, first = head[3] >> 6 == 3, head[1] >> 3 & 3 == 3
     tag = 4 + ((17 if mono else 32) if first else (9 if mono else 17))
     if head[tag : tag + 4] not in (b"Xing", b"Info"):
-        return 0
+        return 0, 0
     flags = head[tag + 7]
     field = tag + 8 + (4 if flags & 1 else 0)
-    return int.from_bytes(head[field : field + 4], "big") if flags & 2 else 0
+    frames = int.from_bytes(head[tag + 8 : tag + 12], "big") if flags & 1 else 0
+    return frames, int.from_bytes(head[field : field + 4], "big") if flags & 2 else 0
+
+
+def _behind_frames(data: mmap.mmap, at: int, frames: int) -> int | None:
+    """The first byte behind so many layer III frames; None if one of them is damaged or not there."""
+    for _ in range(frames):
+        length = _frame_bytes(data[at : at + 4])
+        if not length:
+            return None
+        at += length
+    return at
 
 
 def _next_frames(data: mmap.mmap, at: int) -> int | None:
     """The first place from here on where several layer III frames follow each other."""
     stop = min(len(data), at + _SEARCHED_BYTES)
     while (at := data.find(b"\xff", at, stop)) >= 0:
-        place = at
-        for _ in range(_FRAMES_IN_A_ROW):
-            length = _frame_bytes(data[place : place + 4])
-            if not length:
-                break
-            place += length
-        else:
+        if _behind_frames(data, at, _FRAMES_IN_A_ROW) is not None:
             return at
         at += 1
     return None
