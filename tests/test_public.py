@@ -29,6 +29,7 @@ PUBLIC = [
     "Span",
     "Splits",
     "Stream",
+    "UnreadableError",
     "WeightsError",
     "__version__",
     "load",

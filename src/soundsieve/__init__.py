@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from soundsieve.errors import AudioError, ConfigError, QueryError, SoundsieveError, WeightsError
+    from soundsieve.errors import AudioError, ConfigError, QueryError, SoundsieveError, UnreadableError, WeightsError
     from soundsieve.presence import Span
     from soundsieve.query import Query
     from soundsieve.separator import Extraction, Separation, Separator, Splits, load
@@ -36,6 +36,7 @@ _HOMES = {
     "Span": "soundsieve.presence",
     "Splits": "soundsieve.separator",
     "Stream": "soundsieve.streaming",
+    "UnreadableError": "soundsieve.errors",
     "WeightsError": "soundsieve.errors",
     "load": "soundsieve.separator",
 }
@@ -53,6 +54,7 @@ __all__ = [
     "Span",
     "Splits",
     "Stream",
+    "UnreadableError",
     "WeightsError",
     "__version__",
     "load",
