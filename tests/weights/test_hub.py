@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,19 @@ def test_a_file_that_cannot_be_had(hub: FakeHub, error: Exception, message: str)
     said = one_line(caught.value)
     assert said.startswith("cannot fetch model/weights.pt of someone/Something: ")
     assert said.endswith(f"{SOURCE.page}, or give a copy with --weights")
+
+
+def test_the_clients_retries_are_not_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def download(*_: object, **__: object) -> str:
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 8s")
+        raise ConnectionError
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    level = logging.getLogger("huggingface_hub").level
+    with pytest.raises(WeightsError, match="the hub cannot be reached"):
+        fetch(SOURCE)
+    assert not caplog.records
+    assert logging.getLogger("huggingface_hub").level == level
 
 
 def test_another_file_than_the_published_one(hub: FakeHub, tmp_path: Path) -> None:

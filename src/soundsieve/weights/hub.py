@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,9 @@ def _download(source: Source) -> Path:
         RevisionNotFoundError,
     )
 
+    client = logging.getLogger("huggingface_hub")
+    level = client.level
+    client.setLevel(logging.ERROR)  # every retry would be a line; what comes of them is told below
     try:
         return Path(huggingface_hub.hf_hub_download(source.repository, source.file, repo_type=source.kind))
     except GatedRepoError as error:
@@ -119,6 +123,8 @@ def _download(source: Source) -> Path:
         raise _cannot(source, _short(error)) from error
     except Exception as error:  # whatever the client's transport raises, which differs between its versions
         raise _cannot(source, _short(error)) from error
+    finally:
+        client.setLevel(level)
 
 
 def _cannot(source: Source, why: str) -> WeightsError:
