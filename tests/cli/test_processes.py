@@ -76,7 +76,9 @@ def test_interrupted_batches_leave_whole_files_only(command: list[str], jobs: st
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, "")
-    assert err.splitlines() == ["0.wav: 0.0-0.5 s", "soundsieve: interrupted"]
+    told = err.splitlines()
+    assert "soundsieve: interrupted" in told
+    assert set(told) <= {"0.wav: 0.0-0.5 s", "soundsieve: interrupted"}  # the note may be on its way
     assert files() == [*names, "sieved/0.a-dog.wav"]
     assert audio.probe("sieved/0.a-dog.wav").samples == 8000
 

@@ -100,7 +100,7 @@ def _unread() -> int:
 
 
 def _interrupted() -> int:
-    print("soundsieve: interrupted", file=sys.stderr)
+    sys.stderr.write("soundsieve: interrupted\n")  # in one piece: other threads may have notes to tell
     return 130
 
 

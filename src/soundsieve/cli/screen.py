@@ -45,7 +45,8 @@ class Screen:
         """A line on stderr in any case."""
         with self._lock:
             self._clear()
-            print(line, file=sys.stderr, flush=True)
+            sys.stderr.write(f"{line}\n")  # in one piece: an interruption is told by another thread
+            sys.stderr.flush()
 
     def advance(self, name: str, done_s: float, whole_s: float | None) -> None:
         """So much of a recording is done."""
