@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -152,12 +153,17 @@ def find_tokenizer(source: TokenizerSource, text: TextSizes, usual: Source = TOK
 
 
 def clap_digest(clap: CLAP) -> str:
-    """What a CLAP computes with, as one number: SHA-256 over names, kinds, shapes and values of its state dict.
+    """What a CLAP computes with, as one number: `state_digest` of its state dict.
 
     The same for the published file and for soundsieve's: the contents count, not the container.
     """
+    return state_digest(clap.state_dict())
+
+
+def state_digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, kinds, shapes and values of tensors, whatever their order and device."""
     digest = hashlib.sha256()
-    for name, value in sorted(clap.state_dict().items()):
+    for name, value in sorted(state.items()):
         digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
