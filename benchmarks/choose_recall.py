@@ -10,12 +10,12 @@ was trained on (docs/training.md says where they come from).
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from records import record, save
 from write_tables import recall_table
 
 from soundsieve import load
@@ -54,12 +54,10 @@ def main() -> None:
             found[f"sdri_{name}"] = statistics.mean(row["sdri"] for row in of_condition(rows, name))
             found[f"selectivity_{name}"] = statistics.mean(selectivity(rows, name).values())
         settings.append(found)
-    result = {"kind": "recall", "model": options.model, "pairs": len(pairs), "settings": settings}
-    result["command"] = f"python benchmarks/choose_recall.py --data corpus/clips.csv --pairs {options.pairs}"
+    command = f"python benchmarks/choose_recall.py --data corpus/clips.csv --pairs {options.pairs}"
+    result = record("recall", options.model, pairs=len(pairs), settings=settings, command=command)
     print(recall_table(result), end="")
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save(result, options.output)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import random
 import statistics
 from collections import defaultdict
@@ -22,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from records import record, save
 from write_tables import free_text_table
 
 from soundsieve import load
 from soundsieve.evaluation import pairs as lists
-from soundsieve.evaluation.report import environment, mean_with_interval
+from soundsieve.evaluation.report import mean_with_interval
 from soundsieve.evaluation.run import Question, evaluate
 from soundsieve.query import Query
 from soundsieve.separator import Separator
@@ -113,25 +113,21 @@ def main() -> None:
         evaluate(separator.system, [replace(p, pair_id=i) for i, p in enumerate(asked)], strange, sounds, batch_size=16)
     )
     presences = [answer["presence"] for answer in answers]
-    result = {
-        "kind": "free-text",
-        "model": options.model,
-        "kinds": {kind: summary(kind) for kind in dict.fromkeys(row["kind"] for row in phrases)}
-        | {"all": summary(None)},
-        "unknown": {
+    result = record(
+        "free-text",
+        options.model,
+        kinds={kind: summary(kind) for kind in dict.fromkeys(row["kind"] for row in phrases)} | {"all": summary(None)},
+        unknown={
             "phrases": len(unknown),
             "energy_db": statistics.median(answer["energy_db"] for answer in answers),
             "said_missing": None
             if None in presences
             else statistics.mean(presence < separator.presence_threshold for presence in presences),
         },
-        "command": f"python benchmarks/free_text.py --model {options.model}",
-        "environment": environment(),
-    }
+        command=f"python benchmarks/free_text.py --model {options.model}",
+    )
     print(free_text_table(result), end="")
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save(result, options.output)
 
 
 if __name__ == "__main__":

@@ -13,17 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from speed import machine
+from records import record, save
 from write_tables import long_table
 
 from soundsieve import audio
@@ -96,21 +94,16 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             rows.append(measure(options.model, minutes, options.threads, Path(folder)))
         print(json.dumps(rows[-1]), flush=True)
-    versions = {"Python": platform.python_version(), **{name: version(name) for name in ("torch", "soundsieve")}}
-    result = {
-        "kind": "long",
-        "model": options.model,
-        "threads": options.threads,
-        "query": QUERY,
-        "sample_rate": RATE,
-        "machine": machine(),
-        "versions": versions,
-        "rows": rows,
-    }
+    result = record(
+        "long",
+        options.model,
+        threads=options.threads,
+        query=QUERY,
+        sample_rate=RATE,
+        rows=rows,
+    )
     print(long_table(result), end="")
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save(result, options.output)
 
 
 if __name__ == "__main__":

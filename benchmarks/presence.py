@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from speed import machine
+from records import machine
 from torch import Tensor
 
 import soundsieve

@@ -11,14 +11,11 @@ nothing. Printed: the largest and the mean difference in dB.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
-from speed import machine
+from records import record, save
 from write_tables import seams_table
 
 import soundsieve
@@ -71,22 +68,14 @@ def main() -> None:
                 overlap, elsewhere = power[: plan.overlap].mean(), power[plan.overlap :].mean()
                 difference = 10 * float(np.log10(overlap / elsewhere))
                 rows.append({"fade": fade, "noise": noise, "query": words, "difference_db": round(difference, 4)})
-    result = {
-        "kind": "seams",
-        "model": options.model,
-        "threads": options.threads,
-        "machine": machine(),
-        "versions": {
-            "Python": platform.python_version(),
-            "torch": version("torch"),
-            "soundsieve": version("soundsieve"),
-        },
-        "rows": rows,
-    }
+    result = record(
+        "seams",
+        options.model,
+        threads=options.threads,
+        rows=rows,
+    )
     print(seams_table(result), end="")
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save(result, options.output)
 
 
 if __name__ == "__main__":

@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import random
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
-from speed import machine
+from records import CLIPS, record, save
 
 import soundsieve
 from soundsieve.evaluation.pairs import SAMPLE_RATE, decoded, read_clips
 
-HERE = Path(__file__).parent
 STEADY = {
     *("rain", "wind", "sea waves", "stream", "waterfall", "running tap", "sizzling", "cricket", "cicada", "crowd"),
     *("vacuum cleaner", "electric fan", "clothes dryer", "dishwasher", "fridge", "cooker hood", "air compressor"),
@@ -44,7 +41,7 @@ def true_span(sound: np.ndarray) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="starter", help="name or file of a model")
-    parser.add_argument("--clips", type=Path, default=HERE / "clips" / "clips.csv", help="list of clips")
+    parser.add_argument("--clips", type=Path, default=CLIPS / "clips.csv", help="list of clips")
     parser.add_argument("--split", default="test", help="which of them")
     parser.add_argument("--mixtures", type=int, default=150)
     parser.add_argument("--threads", type=int, default=1)
@@ -80,29 +77,21 @@ def main() -> None:
             starts.append(abs(hit[0].start_s - start_s))
             ends.append(abs(hit[-1].end_s - end_s))
             others.append(len(spans) - len(hit))
-    result = {
-        "kind": "spans",
-        "model": options.model,
-        "split": options.split,
-        "mixtures": len(asked),
-        "found": len(starts),
-        "starts_within": round(float(np.mean(np.array(starts) <= WITHIN_S)), 4),
-        "ends_within": round(float(np.mean(np.array(ends) <= WITHIN_S)), 4),
-        "start_error_s_median": round(float(np.median(starts)), 4),
-        "end_error_s_median": round(float(np.median(ends)), 4),
-        "other_spans": round(float(np.mean(others)), 4),
-        "threads": options.threads,
-        "machine": machine(),
-        "versions": {
-            "Python": platform.python_version(),
-            "torch": version("torch"),
-            "soundsieve": version("soundsieve"),
-        },
-    }
+    result = record(
+        "spans",
+        options.model,
+        split=options.split,
+        mixtures=len(asked),
+        found=len(starts),
+        starts_within=round(float(np.mean(np.array(starts) <= WITHIN_S)), 4),
+        ends_within=round(float(np.mean(np.array(ends) <= WITHIN_S)), 4),
+        start_error_s_median=round(float(np.median(starts)), 4),
+        end_error_s_median=round(float(np.median(ends)), 4),
+        other_spans=round(float(np.mean(others)), 4),
+        threads=options.threads,
+    )
     print(json.dumps(result, indent=2))
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save(result, options.output)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from records import record, save
 from write_tables import speed_table
 
 LENGTHS_S = (10, 60)
@@ -71,18 +70,6 @@ def measure(model: str, seconds: int, threads: int, processes: int, repeats: int
     }
 
 
-def machine() -> dict[str, Any]:
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = names[0] if names else cpu
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"cpu": cpu, "cores": os.cpu_count(), "memory_gib": round(memory_gib), "system": platform.system()}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="starter", help="name or file of a model")
@@ -93,22 +80,17 @@ def main() -> None:
     options = parser.parse_args()
 
     rows = [measure(options.model, s, options.threads, options.processes, options.repeats) for s in LENGTHS_S]
-    versions = {"Python": platform.python_version(), **{name: version(name) for name in ("torch", "soundsieve")}}
-    result = {
-        "kind": "speed",
-        "model": options.model,
-        "threads": options.threads,
-        "query": QUERY,
-        "processes": options.processes,
-        "repeats": options.repeats,
-        "machine": machine(),
-        "versions": versions,
-        "rows": rows,
-    }
+    result = record(
+        "speed",
+        options.model,
+        threads=options.threads,
+        query=QUERY,
+        processes=options.processes,
+        repeats=options.repeats,
+        rows=rows,
+    )
     print(speed_table(result), end="")
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save(result, options.output)
 
 
 if __name__ == "__main__":

@@ -9,22 +9,17 @@ The test mixtures, both sounds asked for by their captions: each with `Separator
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
-from speed import machine
-from stereo import interval
+from records import CLIPS, interval, record, save, test_mixtures
 from write_tables import split_table
 
 import soundsieve
-from soundsieve.evaluation.pairs import SAMPLE_RATE, decoded, mix, read_clips, read_pairs
+from soundsieve.evaluation.pairs import SAMPLE_RATE, decoded, mix
 from soundsieve.metrics import sdr
 
-HERE = Path(__file__).parent
 MODES = ("each alone", "split")
 
 
@@ -38,9 +33,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
 
     separator = soundsieve.load(options.model)
-    clips = {clip.path: clip for clip in read_clips(HERE / "clips" / "clips.csv")}
-    pairs = read_pairs(HERE / "pairs.csv", clips)[: options.mixtures]
-    sounds = decoded(HERE / "clips")
+    pairs, clips = test_mixtures(options.mixtures)
+    sounds = decoded(CLIPS)
     numbers: list[int] = []
     gains: dict[str, list[float]] = {mode: [] for mode in MODES}
     for pair in pairs:
@@ -60,28 +54,20 @@ def main() -> None:
     pair_of = np.array(numbers)
     values = {mode: np.array(gain) for mode, gain in gains.items()}
     difference = values["split"] - values["each alone"]
-    result = {
-        "kind": "split",
-        "model": options.model,
-        "mixtures": len(pairs),
-        "threads": options.threads,
-        "machine": machine(),
-        "versions": {
-            "Python": platform.python_version(),
-            "torch": version("torch"),
-            "soundsieve": version("soundsieve"),
-        },
-        "modes": {
+    result = record(
+        "split",
+        options.model,
+        mixtures=len(pairs),
+        threads=options.threads,
+        modes={
             mode: {"sdri": round(float(value.mean()), 4), "sdri_interval": interval(value, pair_of)}
             for mode, value in values.items()
         },
-        "difference": round(float(difference.mean()), 4),
-        "difference_interval": interval(difference, pair_of),
-    }
+        difference=round(float(difference.mean()), 4),
+        difference_interval=interval(difference, pair_of),
+    )
     print(split_table(result), end="")
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save(result, options.output)
 
 
 if __name__ == "__main__":

@@ -12,26 +12,22 @@ the sound itself, in dB, no difference counting for more than 20 dB; and the tim
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import platform
 import random
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from speed import machine
+from records import CLIPS, interval, record, save, test_mixtures
 from torch import Tensor
 from write_tables import stereo_table
 
 import soundsieve
-from soundsieve.evaluation.pairs import SAMPLE_RATE, decoded, mix, read_clips, read_pairs
+from soundsieve.evaluation.pairs import SAMPLE_RATE, decoded, mix
 from soundsieve.metrics import sdr
 
-HERE = Path(__file__).parent
 MODES = {"one decision for all": True, "each on its own": False}
 MOST_DB = 20.0
 APART = 0.25
@@ -58,13 +54,6 @@ def level_difference_db(x: Tensor) -> float:
     return min(MOST_DB, max(-MOST_DB, 10 * math.log10(left / right)))
 
 
-def interval(values: np.ndarray, mixtures: np.ndarray) -> list[float]:
-    """95% of the means of mixtures drawn with replacement."""
-    by_mixture = np.array([values[mixtures == one].mean() for one in np.unique(mixtures)])
-    drawn = np.random.default_rng(0).integers(0, len(by_mixture), (2000, len(by_mixture)))
-    return [round(float(v), 4) for v in np.percentile(by_mixture[drawn].mean(1), [2.5, 97.5])]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="starter", help="name or file of a model")
@@ -77,9 +66,8 @@ def main() -> None:
     separator = soundsieve.load(options.model)
     if not separator.system.shares_channels:
         raise SystemExit(f"{separator.system.name} separates every channel on its own: there is nothing to compare")
-    clips = {clip.path: clip for clip in read_clips(HERE / "clips" / "clips.csv")}
-    pairs = read_pairs(HERE / "pairs.csv", clips)[: options.mixtures]
-    sounds, rng = decoded(HERE / "clips"), random.Random(0)
+    pairs, clips = test_mixtures(options.mixtures)
+    sounds, rng = decoded(CLIPS), random.Random(0)
     rows: list[dict[str, Any]] = []
     for pair in pairs:
         mono = mix(pair, sounds).sources
@@ -112,26 +100,18 @@ def main() -> None:
     gains = {name: np.array([row["sdri"] for row in rows if row["mode"] == name]) for name in MODES}
     first, second = gains.values()
     numbers = np.array([row["pair"] for row in rows if row["mode"] == next(iter(MODES))])
-    result = {
-        "kind": "stereo",
-        "model": options.model,
-        "mixtures": len(pairs),
-        "threads": options.threads,
-        "machine": machine(),
-        "versions": {
-            "Python": platform.python_version(),
-            "torch": version("torch"),
-            "soundsieve": version("soundsieve"),
-        },
-        "modes": modes,
-        "difference": round(float((first - second).mean()), 4),
-        "difference_interval": interval(first - second, numbers),
-    }
+    result = record(
+        "stereo",
+        options.model,
+        mixtures=len(pairs),
+        threads=options.threads,
+        modes=modes,
+        difference=round(float((first - second).mean()), 4),
+        difference_interval=interval(first - second, numbers),
+    )
     print(stereo_table(result), end="")
     print("SDRi of the first less the second:", result["difference"], result["difference_interval"])
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save(result, options.output)
 
 
 if __name__ == "__main__":
