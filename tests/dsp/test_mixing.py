@@ -5,7 +5,6 @@ import torch
 
 from soundsieve.dsp.mixing import (
     energy_db,
-    fade,
     fit_length,
     gain_db,
     loudest_offset,
@@ -93,14 +92,3 @@ def test_the_loudest_crop_agrees_with_a_search_by_hand():
     x = noise(997)
     best = max(range(0, 997 - 200 + 1, 7), key=lambda start: x[start : start + 200].double().square().sum().item())
     assert loudest_offset(x, 200, step=7) == best
-
-
-def test_crossed_fades_add_up_to_one():
-    x = torch.ones(2, 10)
-    rising, falling = fade(x, fade_in=10), fade(x, fade_out=10)
-    torch.testing.assert_close(rising + falling, x)
-    assert (rising[:, 1:] > rising[:, :-1]).all()
-    assert torch.equal(fade(x, fade_in=3, fade_out=4)[:, 3:6], x[:, 3:6])
-    assert torch.equal(fade(x), x)
-    with pytest.raises(ValueError, match="do not fit"):
-        fade(x, fade_in=11)

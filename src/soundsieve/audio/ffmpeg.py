@@ -76,11 +76,6 @@ def container_of(path: Path, suffix: str, complaint: str) -> str | None:
     return None
 
 
-def installed() -> bool:
-    """Whether there is a program named ffmpeg."""
-    return shutil.which("ffmpeg") is not None
-
-
 @contextmanager
 def decoded(path: Path, called: Path) -> Iterator[Path]:
     """Yield a temporary AU file with the first sound track of ``path``, 32-bit float.

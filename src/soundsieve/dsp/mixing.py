@@ -109,28 +109,6 @@ def loudest_offset(x: Tensor, length: int, *, step: int) -> int:
     return int(torch.argmax(energy[length::step] - energy[:-length:step])) * step
 
 
-def fade(x: Tensor, *, fade_in: int = 0, fade_out: int = 0) -> Tensor:
-    """Raised-cosine ramps at both ends, sin^2(pi (n + 1/2) / (2 N)) over N samples, so that a cut does not click.
-
-    Two of them crossed add up to one: sin^2 + cos^2.
-
-    Raises:
-        ValueError: a ramp is negative, or longer than the waveform.
-    """
-    size = x.shape[-1]
-    if not (0 <= fade_in <= size and 0 <= fade_out <= size):
-        raise ValueError(f"fades of {fade_in} and {fade_out} samples do not fit {size}")
-    gain = torch.ones(size, dtype=torch.float64, device=x.device)
-    gain[:fade_in] *= _ramp(fade_in, x.device)
-    gain[size - fade_out :] *= _ramp(fade_out, x.device).flip(0)
-    return x * gain.to(x.dtype)
-
-
-def _ramp(size: int, device: torch.device) -> Tensor:
-    steps = (torch.arange(size, dtype=torch.float64, device=device) + 0.5) / max(size, 1)
-    return (torch.pi / 2 * steps).sin().square()
-
-
 def _audible(level_db: Tensor, what: str) -> Tensor:
     if bool((level_db == -math.inf).any()):
         raise ValueError(f"{what} is silent: it has no level to scale")

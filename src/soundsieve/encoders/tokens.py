@@ -83,16 +83,3 @@ def tokenizer_json(source: str | Path) -> str:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise WeightsError(f"no tokenizer at {source}: give a tokenizer.json, or a folder that holds one") from error
-
-
-def roberta_tokenizer(source: str | Path, *, max_tokens: int = 77) -> JSONTokenizer:
-    """RoBERTa's own tokenizer, which the released CLAP models were trained with.
-
-    Args:
-        source: its ``tokenizer.json``, or a folder that holds it.
-        max_tokens: longest text in tokens; CLAP was trained with 77.
-
-    Raises:
-        WeightsError: there is no such tokenizer.
-    """
-    return JSONTokenizer(tokenizer_json(source), pad_id=1, max_tokens=max_tokens)

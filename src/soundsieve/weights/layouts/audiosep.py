@@ -49,10 +49,7 @@ def audiosep_state(
     with torch.device("meta"):
         ours = AudioSep(config).state_dict()
     check_names(published, needed=(), known=[key for key in published if key.startswith((NETWORK, CLAP))], what=what)
-    network = {name.removeprefix("network."): like for name, like in ours.items() if name.startswith("network.")}
-    found = resunet30_state(published, network, config.n_fft, prefix=NETWORK, what=what)
+    network = resunet30_state(published, ours, config.n_fft, prefix=NETWORK, what=what)
     own = {key.removeprefix(CLAP): tensor for key, tensor in published.items() if key.startswith(CLAP)}
     clap = clap_state(own, config.clap, what=f"{what}, its CLAP")
-    return {f"network.{name}": tensor for name, tensor in found.items()} | {
-        f"clap.{name}": tensor for name, tensor in clap.items()
-    }
+    return network | {f"clap.{name}": tensor for name, tensor in clap.items()}

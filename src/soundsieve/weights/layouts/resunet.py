@@ -68,11 +68,11 @@ def resunet30_unused(names: Iterable[str]) -> set[str]:
 def resunet30_state(
     published: Mapping[str, Tensor], ours: Mapping[str, Tensor], n_fft: int, *, prefix: str, what: str
 ) -> dict[str, Tensor]:
-    """The state dict of a `ResUNet30` out of the entries behind a prefix.
+    """The part ``network.`` of a system's state dict, a `ResUNet30`, out of the entries behind a prefix.
 
     Args:
         published: a state dict; entries without the prefix are not looked at.
-        ours: names and shapes.
+        ours: names and shapes of the whole system.
         n_fft: of the spectrogram.
         prefix: before each key.
         what: the file, for messages.
@@ -81,9 +81,10 @@ def resunet30_state(
         WeightsError: an entry is missing, unexpected, misshapen, broken, or a constant that is another one.
     """
     own = {key: tensor for key, tensor in published.items() if key.startswith(prefix)}
-    keys = {name: prefix + resunet30_key(name) for name in ours}
+    names = {name: name.removeprefix("network.") for name in ours if name.startswith("network.")}
+    keys = {name: prefix + resunet30_key(short) for name, short in names.items()}
     basis = dict(zip(("base.stft.conv_real.weight", "base.stft.conv_imag.weight"), stft_basis(n_fft), strict=True))
-    unused = {prefix + key for key in (*_ISTFT, *resunet30_unused(ours), *basis)}
+    unused = {prefix + key for key in (*_ISTFT, *resunet30_unused(names.values()), *basis)}
     state = state_by_keys(own, keys, ours, unused, what)
     check_constants(own, {prefix + key: tensor for key, tensor in basis.items()}, what)
     return state

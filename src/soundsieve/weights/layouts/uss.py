@@ -69,13 +69,10 @@ def uss_state(
     detector = [DETECTOR + key.removeprefix(TAGGER) for key in (*tagger.values(), *constants)]
     within = [key for key in published if key.startswith((NETWORK, TAGGER))]
     check_names(published, needed=(), known={*within, *detector}, what=what)
-    network = {name.removeprefix("network."): like for name, like in ours.items() if name.startswith("network.")}
-    found = resunet30_state(published, network, config.n_fft, prefix=NETWORK, what=what)
+    network = resunet30_state(published, ours, config.n_fft, prefix=NETWORK, what=what)
     own = {key: tensor for key, tensor in published.items() if key.startswith(TAGGER)}
     check_constants(own, constants, what)
-    return {f"network.{name}": tensor for name, tensor in found.items()} | state_by_keys(
-        own, tagger, ours, constants, what
-    )
+    return network | state_by_keys(own, tagger, ours, constants, what)
 
 
 def _tagger_constants(config: Cnn14Config) -> dict[str, Tensor]:
