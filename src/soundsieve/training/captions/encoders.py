@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from soundsieve.encoders.clap import CLAP
-from soundsieve.errors import AudioError, ConfigError, WeightsError
+from soundsieve.errors import AudioError, ConfigError, QueryError, WeightsError
 from soundsieve.systems.audiosep import AudioSep
 from soundsieve.systems.clapsep import CLAPSep
 from soundsieve.systems.sieve import Sieve
@@ -44,11 +44,18 @@ class JointEncoder(Protocol):
     sample_rate: int
     device: torch.device
 
+    def check_text(self, texts: Sequence[str]) -> None:
+        """Look at texts without embedding them.
+
+        Raises:
+            QueryError: one cannot be read: empty, too long, or no word of it is known; or the encoder reads no text.
+        """
+
     def embed_text(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors of texts, shape ``(B, D)``, without gradients.
 
         Raises:
-            QueryError: a text cannot be read: empty, too long, or no word of it is known.
+            QueryError: as `check_text`.
         """
 
     def embed_audio(self, waveforms: Tensor) -> Tensor:
@@ -65,6 +72,12 @@ class CLAPEncoder:
         self.sample_rate = clap.config.audio.sample_rate
         self.device = clap.logit_scale.device
         self.digest = _digest({"clap": to_dict(clap.config), **clap.assets()}, clap.state_dict())
+
+    def check_text(self, texts: Sequence[str]) -> None:
+        """See `JointEncoder.check_text`."""
+        if self.clap.tokenizer is None:
+            raise QueryError(f"{self.name} has no tokenizer and cannot read text: give it one (--tokenizer)")
+        self.clap.tokenizer(list(texts))
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> Tensor:
@@ -95,6 +108,10 @@ class SieveEncoder:
         state = sieve.state_dict()
         towers = {key: value for key, value in state.items() if key.startswith(("text.", "analysis."))}
         self.digest = _digest({"sieve": config, **sieve.assets()}, towers)
+
+    def check_text(self, texts: Sequence[str]) -> None:
+        """See `JointEncoder.check_text`."""
+        self.sieve.text.tokenize(texts)
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> Tensor:
