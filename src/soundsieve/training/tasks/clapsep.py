@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from soundsieve.dsp.sinc_resample import sinc_resample
-from soundsieve.encoders.clap import CLAP
 from soundsieve.errors import ConfigError
-from soundsieve.evaluation.pairs import make_pairs
-from soundsieve.evaluation.run import quick_score
 from soundsieve.losses import clapsep_loss
 from soundsieve.nn.htsat import HTSAT
 from soundsieve.query import Condition
 from soundsieve.systems.base import System
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
-from soundsieve.training.mixtures import Mixer, MixtureConfig, Waveform
-from soundsieve.training.sampling import ClipSampler
+from soundsieve.training.mixtures import Mixer, Waveform
 from soundsieve.training.store import ClipStore
+from soundsieve.training.tasks.asking import AskingConfig, AskingTask
 from soundsieve.training.tasks.base import Batch
 from soundsieve.weights.checkpoint import load_system, save_system
 from soundsieve.weights.clap import clap_digest, load_clap
@@ -38,13 +35,9 @@ from soundsieve.weights.trained_part import is_trained_part, load_trained_part, 
 
 
 @dataclass(frozen=True)
-class CLAPSepTaskConfig:
+class CLAPSepTaskConfig(AskingConfig):
     """What a CLAPSep is trained on and for."""
 
-    batch_size: int = 8
-    """Queries a step, on each device."""
-    both_directions: bool = False
-    """Ask every mixture for both of its first two sounds, one after the other, instead of for the first alone."""
     clap: str | None = None
     """The trained CLAP: a file of a clap recipe, or the published ``.pt``. None for an untrained one, drawn by the
     recipe's seed (for tests), or where ``init`` brings one along."""
@@ -67,16 +60,9 @@ class CLAPSepTaskConfig:
     """The longest such stretch of time, in frames of CLAP's spectrogram."""
     mask_bands: int = 8
     """The widest such stretch of bands."""
-    validation_pairs: int = 50
-    """Mixtures of the validation split that a checkpoint is judged by."""
-    mixtures: MixtureConfig = field(default_factory=MixtureConfig)
-    """How mixtures are made."""
-    sentences: tuple[str, ...] = ()
-    """CSV files (label, and caption or text) with sentences for the labels."""
 
     def __post_init__(self) -> None:
-        if self.both_directions and self.batch_size % 2:
-            raise ConfigError(f"both_directions asks in twos: batch_size must be even, not {self.batch_size}")
+        super().__post_init__()
         if min(self.positive, self.negative) < 0 or self.positive + self.negative > 1:
             raise ConfigError("positive and negative are shares that add up to at most 1")
         if min(self.spec_masks, self.mask_frames, self.mask_bands) < 0 or min(self.example_speeds, default=1) <= 0:
@@ -102,7 +88,7 @@ def _build(model: CLAPSepConfig, config: CLAPSepTaskConfig) -> CLAPSep:
     return start.train()
 
 
-class CLAPSepTask:
+class CLAPSepTask(AskingTask):
     """A `Task` over a CLAPSep; arguments as of `tasks.sieve.SieveTask`.
 
     Checkpoints and, where ``config.clap`` names a file, products hold the trained part alone: the CLAP is read again,
@@ -112,7 +98,8 @@ class CLAPSepTask:
     def __init__(
         self, model: CLAPSepConfig, config: CLAPSepTaskConfig, train: ClipStore, validation: ClipStore, *, seed: int
     ) -> None:
-        self.config, self.seed, self.validation = config, seed, validation
+        super().__init__(config, train, validation, seed=seed)
+        self.config = config
         torch.manual_seed(seed)
         system = _build(model, config)
         if system.clap.tokenizer is None:
@@ -122,33 +109,25 @@ class CLAPSepTask:
         self.module: nn.Module = system
         self.frozen_digest = clap_digest(system.clap)
         self.rebuilt = frozenset(system.state_dict()) - frozenset(trained_names(system))
-        self.mixer = Mixer(train, config.mixtures)
         speeds = [replace(config.mixtures, speed=(s, s), speed_share=1.0) for s in config.example_speeds]
         self._example_mixers = [Mixer(train, varied) for varied in speeds or [config.mixtures]]
         self._image = (model.clap.audio.clip_samples // model.clap.audio.hop_length + 1, model.clap.audio.n_mels)
-        self.sampler = ClipSampler(train.clips, config.sentences, label_power=config.mixtures.label_power)
-        self._vectors: Tensor | None = None
-        self._pairs = make_pairs(validation.clips, validation.sounds, n=config.validation_pairs, seed=seed)
 
     def batch(self, step: int) -> Batch:
         """Mixtures, their targets, sentences and example clips for both sides, and which sides are asked."""
-        config, sampler, rng = self.config, self.sampler, np.random.default_rng([self.seed, step])
+        config, rng = self.config, np.random.default_rng([self.seed, step])
         mixtures: list[Waveform] = []
         targets, texts, examples, sides = [], [], [], []
-        while len(mixtures) < config.batch_size:
-            count = 3 if rng.random() < config.mixtures.three_sources else 2
-            clips = [sampler.draw_clip(label, rng) for label in sampler.draw_labels(count, rng)]
-            mixture, sources = self.mixer.mixture(clips, rng)
-            for wanted in (0, 1) if config.both_directions else (0,):
-                clip, other = clips[wanted], clips[1 - wanted]
-                draw = rng.random()
-                asked = (draw >= config.negative, draw < config.negative or draw >= config.negative + config.positive)
-                mixtures.append(mixture)
-                # "All but the other sound" has what is left as its answer.
-                targets.append(sources[wanted] if asked[0] else mixture - sources[1 - wanted])
-                texts.append([sampler.draw_sentence(int(sampler.label[i]), rng) for i in (clip, other)])
-                examples.append([self._example(i, rng) for i in (clip, other)])
-                sides.append(asked)
+        for asked in self.asked(rng):
+            wanted, other = asked.wanted, 1 - asked.wanted
+            draw = rng.random()
+            side = (draw >= config.negative, draw < config.negative or draw >= config.negative + config.positive)
+            mixtures.append(asked.mixture)
+            # "All but the other sound" has what is left as its answer.
+            targets.append(asked.sources[wanted] if side[0] else asked.mixture - asked.sources[other])
+            texts.append([self.sentence(asked.clips[i], rng) for i in (wanted, other)])
+            examples.append([self._example(asked.clips[i], rng) for i in (wanted, other)])
+            sides.append(side)
         batch = {
             "mixture": torch.from_numpy(np.stack(mixtures)),
             "target": torch.from_numpy(np.stack(targets)),
@@ -178,20 +157,11 @@ class CLAPSepTask:
         start = rng.integers(0, length - width + 1)
         return torch.from_numpy(np.stack([start, start + width], axis=2))
 
-    def _text_vectors(self, clap: CLAP, device: torch.device) -> Tensor:
-        """Embeddings of all sentences; CLAP is frozen, so they are made once, where CLAP is."""
-        if self._vectors is None:
-            texts = self.sampler.texts
-            with torch.autocast(device.type, enabled=False):
-                parts = [clap.embed_text(texts[i : i + 128]) for i in range(0, len(texts), 128)]
-            self._vectors = torch.cat(parts).detach()
-        return self._vectors.to(device)
-
     def loss(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         """0.9 SDR + 0.1 SI-SDR, negated."""
         assert isinstance(module, CLAPSep)
         # Not under no_grad: nothing here has a gradient, and inference may round in ways that depend on the machine.
-        embedding = self._text_vectors(module.clap, batch["mixture"].device)[batch["text"]]
+        embedding = self.text_vectors(module.clap.embed_text, batch["mixture"].device)[batch["text"]]
         if "example" in batch:
             rate = module.config.clap.audio.sample_rate
             waveform = sinc_resample(batch["example"].flatten(0, 1), module.sample_rate, rate)
@@ -201,13 +171,6 @@ class CLAPSepTask:
         embedding = F.normalize(embedding, dim=2) * batch["asked"][..., None]
         estimate = module(batch["mixture"], Condition(embedding[:, 0], embedding[:, 1]))
         return {"loss": clapsep_loss(estimate, batch["target"])}
-
-    @torch.no_grad()
-    def validate(self, module: nn.Module) -> dict[str, float]:
-        """SDR improvement by text, by text with exclusion, and selectivity on mixtures of the validation split."""
-        assert isinstance(module, CLAPSep)
-        scores = quick_score(module, self.validation.sounds, self._pairs, self.validation.clips, batch_size=8)
-        return scores | {"score": 0.5 * (scores["sdri_text"] + scores["sdri_both"]) + 5.0 * scores["selectivity"]}
 
     def save(self, path: Path, module: nn.Module) -> None:
         """The trained part, to be loaded with the CLAP that ``config.clap`` names.

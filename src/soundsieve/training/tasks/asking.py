@@ -1,0 +1,109 @@
+"""What all systems that are asked in words are trained on: mixtures of clips, and questions about their sounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from soundsieve.errors import ConfigError
+from soundsieve.evaluation.pairs import make_pairs
+from soundsieve.evaluation.run import quick_score
+from soundsieve.systems.base import System
+from soundsieve.training.mixtures import Mixer, MixtureConfig, Waveform
+from soundsieve.training.sampling import ClipSampler
+from soundsieve.training.store import ClipStore
+
+
+@dataclass(frozen=True)
+class AskingConfig:
+    """What is mixed and asked."""
+
+    batch_size: int = 8
+    """Queries a step, on each device."""
+    both_directions: bool = False
+    """Ask every mixture for both of its first two sounds, one after the other, instead of for the first alone."""
+    validation_pairs: int = 50
+    """Mixtures of the validation split that a checkpoint is judged by."""
+    mixtures: MixtureConfig = field(default_factory=MixtureConfig)
+    """How mixtures are made."""
+    sentences: tuple[str, ...] = ()
+    """CSV files (label, and caption or text) with sentences for the labels."""
+
+    def __post_init__(self) -> None:
+        if self.both_directions and self.batch_size % 2:
+            raise ConfigError(f"both_directions asks in twos: batch_size must be even, not {self.batch_size}")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A sound of a mixture that is asked for.
+
+    Attributes:
+        mixture: shape ``(T,)``.
+        sources: shape ``(S, T)``, S two or three; they add up to the mixture.
+        clips: the clip of each, as an index into the store.
+        wanted: which of the first two is asked for, 0 or 1.
+    """
+
+    mixture: Waveform
+    sources: Waveform
+    clips: Sequence[int]
+    wanted: int
+
+
+class AskingTask:
+    """What tasks of this kind share.
+
+    Args:
+        config: what is mixed and asked.
+        train: decoded clips to train on.
+        validation: decoded clips to judge by.
+        seed: of everything drawn.
+    """
+
+    def __init__(self, config: AskingConfig, train: ClipStore, validation: ClipStore, *, seed: int) -> None:
+        self.seed, self.validation = seed, validation
+        self.mixer = Mixer(train, config.mixtures)
+        self.sampler = ClipSampler(train.clips, config.sentences, label_power=config.mixtures.label_power)
+        self._asking = config
+        self._vectors: Tensor | None = None
+        self._pairs = make_pairs(validation.clips, validation.sounds, n=config.validation_pairs, seed=seed)
+
+    def asked(self, rng: np.random.Generator) -> Iterator[Asked]:
+        """The questions of a batch; the mixtures are drawn as they are asked for."""
+        config, sampler, left = self._asking, self.sampler, self._asking.batch_size
+        while left > 0:
+            count = 3 if rng.random() < config.mixtures.three_sources else 2
+            clips = [sampler.draw_clip(label, rng) for label in sampler.draw_labels(count, rng)]
+            mixture, sources = self.mixer.mixture(clips, rng)
+            for wanted in (0, 1) if config.both_directions else (0,):
+                yield Asked(mixture, sources, clips, wanted)
+                left -= 1
+
+    def sentence(self, clip: int, rng: np.random.Generator) -> int:
+        """Words for a clip, as an index into the sampler's texts."""
+        return self.sampler.draw_sentence(int(self.sampler.label[clip]), rng)
+
+    def text_vectors(self, embed: Callable[[list[str]], Tensor], device: torch.device) -> Tensor:
+        """Embeddings of all texts, shape ``(texts, D)``, made once, by a frozen encoder where it is."""
+        if self._vectors is None:
+            texts = self.sampler.texts
+            with torch.autocast(device.type, enabled=False):
+                parts = [embed(texts[i : i + 128]) for i in range(0, len(texts), 128)]
+            self._vectors = torch.cat(parts).detach()
+        return self._vectors.to(device)
+
+    @torch.no_grad()
+    def validate(self, module: nn.Module) -> dict[str, float]:
+        """SDR improvement by text and, where the system takes it, by text with exclusion, and selectivity.
+
+        ``score`` adds what text alone gains, what exclusion adds, and never answering with the wrong sound.
+        """
+        assert isinstance(module, System)
+        scores = quick_score(module, self.validation.sounds, self._pairs, self.validation.clips, batch_size=8)
+        gain = 0.5 * (scores["sdri_text"] + scores.get("sdri_both", scores["sdri_text"]))
+        return scores | {"score": gain + 5.0 * scores["selectivity"]}
