@@ -49,6 +49,7 @@ class ResUNet30(nn.Module):
         return istft(mask * spectrum, n_fft=self.n_fft, hop_length=self.hop_length, length=mixture.shape[1])
 
     def _mask(self, maps: Tensor) -> Tensor:
-        """Maps ``(B, 3, N, F)`` to a complex mask ``(B, N, F)``."""
+        """Maps ``(B, 3, N, F)`` to a complex mask ``(B, N, F)``, in float32 whatever the maps were made in."""
+        maps = maps.float()
         rotation = torch.complex(maps[:, 1].tanh(), maps[:, 2].tanh())
         return maps[:, 0].sigmoid() * rotation / rotation.abs().clamp(min=1e-10)

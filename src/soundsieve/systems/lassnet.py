@@ -2,6 +2,9 @@
 
 The caption's vector shifts the features of a `ResUNet` over the mixture's magnitudes; its one map, through a sigmoid,
 is the mask. The phase is the mixture's. The network does not answer for the two highest bins: their mask is 1/2.
+
+The encoder of captions, and the style of the network, can be others than the published ones: a small model for a
+processor is made of a `SentenceEncoder` and the lighter blocks of ``resunet30``.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from torch import Tensor
 
 from soundsieve.dsp.stft import istft, stft
 from soundsieve.encoders.bert import BERTConfig, CaptionEncoder
+from soundsieve.encoders.text import SentenceEncoder, SentenceEncoderConfig
 from soundsieve.encoders.tokens import JSONTokenizer
 from soundsieve.errors import ConfigError
 from soundsieve.nn.resunet import ResUNet, ResUNetConfig
@@ -30,8 +34,8 @@ def _resunet() -> ResUNetConfig:
 class LASSNetConfig:
     """Sizes of a LASS-Net; the defaults are the published model."""
 
-    text: BERTConfig = field(default_factory=BERTConfig)
-    """The encoder of captions."""
+    text: BERTConfig | SentenceEncoderConfig = field(default_factory=BERTConfig)
+    """The encoder of captions: a `CaptionEncoder`, or a `SentenceEncoder`."""
     sample_rate: int = 32000
     """Hz of mixture and target."""
     segment_s: float = 10.0
@@ -44,10 +48,11 @@ class LASSNetConfig:
     """The network over the spectrogram."""
 
     def __post_init__(self) -> None:
-        if self.resunet.style != "lassnet" or self.resunet.maps != 1:
-            raise ConfigError("LASS-Net: its resunet has the style lassnet and 1 map")
-        if self.resunet.condition != self.text.dim:
-            raise ConfigError(f"LASS-Net: the resunet's condition is as wide as a caption's vector, {self.text.dim}")
+        if self.resunet.maps != 1:
+            raise ConfigError("LASS-Net: its resunet has 1 map")
+        width = self.text.dim if isinstance(self.text, BERTConfig) else self.text.width
+        if self.resunet.condition != width:
+            raise ConfigError(f"LASS-Net: the resunet's condition is as wide as a caption's vector, {width}")
         if not 0 < self.hop_length <= self.n_fft // 2:
             raise ConfigError(f"hop_length {self.hop_length} must be at most half of n_fft {self.n_fft}")
         if not 0 < self.segment_s < float("inf") or self.sample_rate < 1:
@@ -72,7 +77,8 @@ class LASSNet(System):
 
     Args:
         config: sizes.
-        tokenizer: of the captions; see `CaptionEncoder`.
+        text: a trained encoder of ``config.text``'s sizes; if not given, a new one, for weights that are loaded later.
+        tokenizer: of the new one; see `CaptionEncoder`.
         assets: what `assets` returned, in place of a tokenizer.
     """
 
@@ -84,14 +90,34 @@ class LASSNet(System):
         self,
         config: LASSNetConfig,
         *,
+        text: CaptionEncoder | SentenceEncoder | None = None,
         tokenizer: JSONTokenizer | None = None,
         assets: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.sample_rate, self.segment_s = config.sample_rate, config.segment_s
-        self.text = CaptionEncoder(config.text, tokenizer=tokenizer, assets=assets)
+        if text is not None and text.config != config.text:
+            raise ConfigError("the given text encoder has other sizes than the config's: build the config from its own")
+        if text is None and isinstance(config.text, BERTConfig):
+            text = CaptionEncoder(config.text, tokenizer=tokenizer, assets=assets)
+        elif text is None:
+            json = tokenizer.json if tokenizer is not None else (assets or {}).get("tokenizer.json")
+            text = SentenceEncoder(config.text, json)
+        self.text = text
         self.net = ResUNet(config.resunet)
+
+    def freeze_text(self) -> None:
+        """Train nothing of the text encoder; it stays in evaluation mode from here on."""
+        self.text.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> LASSNet:
+        """As `torch.nn.Module.train`, but a frozen text encoder stays in evaluation mode."""
+        super().train(mode)
+        if not any(parameter.requires_grad for parameter in self.text.parameters()):
+            self.text.eval()
+        return self
 
     def assets(self) -> dict[str, str]:
         """The files that belong to the weights, as name -> text."""
