@@ -25,19 +25,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeAlias, runtime_checkable
+from typing import IO, Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from soundsieve.errors import ConfigError
+from soundsieve.evaluation.answers import estimates, evaluating
 from soundsieve.evaluation.oracle import ideal_ratio_mask
 from soundsieve.evaluation.pairs import SAMPLE_RATE, SECONDS, ClipLike, Pair, Sounds, draw_examples, mix
 from soundsieve.files import replacing
 from soundsieve.metrics import absent_energy_db, sdr, si_sdr
 from soundsieve.query import Condition, Query
-from soundsieve.segments import separate
-from soundsieve.systems.base import Estimate, System
+from soundsieve.systems.base import System
 
 BOUND_DB = 100.0
 
@@ -64,13 +64,6 @@ BASELINES = {
 """What needs no system; measured along with it."""
 
 Row: TypeAlias = dict[str, Any]
-
-
-@runtime_checkable
-class ManyQueries(Protocol):
-    """A system that answers several conditions about the same mixtures for less than one by one."""
-
-    def estimate_many(self, mixture: Tensor, conditions: Sequence[Condition]) -> list[Estimate]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -191,7 +184,7 @@ def evaluate(
         by_pair.setdefault(question.pair_id, []).append(question)
     pairs = [pair for pair in pairs if pair.pair_id in by_pair]
     encoded: dict[Query, Condition] = {}
-    with _evaluating(system):
+    with evaluating(system):
         for start in range(0, len(pairs), batch_size):
             batch = pairs[start : start + batch_size]
             mixed = [_mix(pair, sounds, seconds) for pair in batch]
@@ -273,16 +266,6 @@ def write_row(file: IO[str], row: Row) -> None:
     file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-@contextmanager
-def _evaluating(system: System) -> Iterator[None]:
-    training = system.training
-    system.eval()
-    try:
-        yield
-    finally:
-        system.train(training)
-
-
 def _ask(
     system: System, questions: list[list[Question]], mixed: list[_Measured], encoded: dict[Query, Condition]
 ) -> Iterator[Row]:
@@ -302,50 +285,13 @@ def _ask(
             asked = [encoded[table.get(way, stand_in).query] for table in tables]
             conditions.append(Condition(torch.cat([c.positive for c in asked]), torch.cat([c.negative for c in asked])))
         mixture = torch.stack([one.mixture for one in mixed])
-        estimates = _estimate(system, mixture, conditions)
+        answers = estimates(system, mixture, conditions, sample_rate=SAMPLE_RATE)
     for index, of_pair in enumerate(questions):
         for q in of_pair:
-            estimate = estimates[ways.index((q.condition, q.direction))]
+            estimate = answers[ways.index((q.condition, q.direction))]
             row = _head(q.pair_id, q.direction, q.condition, q.label, q.source, q.query)
             row |= _measure(estimate.target[index], mixed[index], q.direction)
             yield row | {"presence": None if estimate.presence is None else _number(estimate.presence[index])}
-
-
-def _estimate(system: System, mixture: Tensor, conditions: Sequence[Condition]) -> list[Estimate]:
-    """Answers of the mixtures' length and rate, on the CPU, whatever the system's own rate and device."""
-    device = next(iter((*system.parameters(), *system.buffers())), mixture).device
-    inputs = _resample(mixture, SAMPLE_RATE, system.sample_rate).to(device)
-    if inputs.shape[1] > round(system.segment_s * system.sample_rate):
-        estimates = [_in_segments(system, inputs, condition) for condition in conditions]
-    elif isinstance(system, ManyQueries):
-        estimates = system.estimate_many(inputs, conditions)
-    else:
-        estimates = [system.estimate(inputs, condition) for condition in conditions]
-    return [
-        Estimate(
-            _resample(estimate.target.float().cpu(), system.sample_rate, SAMPLE_RATE)[:, : mixture.shape[1]],
-            None if estimate.presence is None else estimate.presence.float().cpu(),
-        )
-        for estimate in estimates
-    ]
-
-
-def _in_segments(system: System, mixture: Tensor, condition: Condition) -> Estimate:
-    """For a system of shorter segments than the mixtures: each mixture is cut and cross-faded on its own."""
-    sides = zip(torch.split(condition.positive, 1), torch.split(condition.negative, 1), strict=True)
-    answers = [
-        separate(system, row.cpu(), Condition(*side)) for row, side in zip(torch.split(mixture, 1), sides, strict=True)
-    ]
-    presences = [answer.presence for answer in answers if answer.presence is not None]
-    return Estimate(torch.cat([answer.target for answer in answers]), torch.cat(presences) if presences else None)
-
-
-def _resample(x: Tensor, from_rate: int, to_rate: int) -> Tensor:
-    if from_rate == to_rate:
-        return x
-    from soundsieve import audio
-
-    return torch.from_numpy(audio.resample(x.numpy(), from_rate, to_rate))
 
 
 def _source(clip: ClipLike) -> str:
