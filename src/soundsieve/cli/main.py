@@ -27,8 +27,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("soundsieve.cli.convert", "Make one file of published weights, or the reverse."),
     "train": ("soundsieve.cli.train", "Train a model from a recipe."),
     "evaluate": ("soundsieve.cli.evaluate", "Measure a model on test mixtures."),
+    "cache": ("soundsieve.cli.cache", "Write captions, embed them, and look up what a sound retrieves."),
 }
-"""Command -> its module, which holds a plain function of the same name, and a line for ``--help``."""
+"""Command -> its module, which holds a plain function of the same name, and a line for ``--help``.
+
+A command of several parts has in place of the function a table of them: part -> function and line.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -59,7 +63,14 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
     app.callback()(_root)
     for name, (module, summary) in COMMANDS.items():
         if arguments and arguments[0] == name:
-            app.command(name)(_telling_errors(getattr(importlib.import_module(module), name)))
+            command = getattr(importlib.import_module(module), name)
+            if callable(command):
+                app.command(name)(_telling_errors(command))
+            else:
+                parts = typer.Typer()
+                for part, (function, line) in command.items():
+                    parts.command(part, help=line)(_telling_errors(function))
+                app.add_typer(parts, name=name, help=summary)
         else:
             app.command(name, help=summary)(_placeholder())
     return app

@@ -68,7 +68,7 @@ def build_cache(
         batch_size: captions embedded together; those of like length are, so that little is padded.
         index: see `IndexKind`.
         replace: put the new cache in the place of one that is there.
-        progress: told what is done, how much of it, and of how much.
+        progress: told what is done, how much of it, and of how much; 0 where that is not known.
 
     Raises:
         ConfigError: there is no caption, the file cannot be read, the folder holds something else or cannot be written,
@@ -145,7 +145,7 @@ def _write_texts(
         nonlocal given
         for given, text in enumerate(read_lines(captions) if isinstance(captions, Path) else captions, 1):
             if progress and given % _CHECKED_AT_ONCE == 0:
-                progress("reading captions", given, given)
+                progress("reading captions", given, 0)
             yield text
 
     def readable() -> Iterator[str]:

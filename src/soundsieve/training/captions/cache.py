@@ -85,11 +85,6 @@ class CaptionCache:
         """
         folder = Path(folder)
         info = _read_info(folder)
-        if encoder_digest not in (None, info.digest):
-            raise ConfigError(
-                f"{folder} was built with {info.encoder} ({info.digest[:12]}), and this is another encoder "
-                f"({str(encoder_digest)[:12]}): use that one, or build a cache with this one"
-            )
         try:
             offsets = np.load(folder / OFFSETS)
             vectors = np.load(folder / EMBEDDINGS, mmap_mode="c")  # torch warns of arrays that cannot be written
@@ -101,7 +96,18 @@ class CaptionCache:
             raise ConfigError(f"{folder} is damaged, build it again: {EMBEDDINGS} is not what {MANIFEST} says")
         if len(offsets) != info.captions + 1 or offsets[-1] != size:
             raise ConfigError(f"{folder} is damaged, build it again: {TEXTS} and {OFFSETS} do not fit")
-        return cls(folder, info, texts, torch.from_numpy(vectors))
+        cache = cls(folder, info, texts, torch.from_numpy(vectors))
+        if encoder_digest is not None:
+            cache.check_encoder(encoder_digest)
+        return cache
+
+    def check_encoder(self, digest: str) -> None:
+        """Raise a ConfigError unless the encoder of this digest built the cache: others' vectors mean nothing here."""
+        if digest != self.info.digest:
+            raise ConfigError(
+                f"{self.folder} was built with {self.info.encoder} ({self.info.digest[:12]}), and this is another "
+                f"encoder ({digest[:12]}): use that one (--encoder), or build a cache with this one"
+            )
 
     def __len__(self) -> int:
         return self.info.captions
