@@ -43,11 +43,14 @@ class System(nn.Module, ABC):
         min_samples: the shortest mixture it takes.
         shares_channels: whether `estimate_channels` decides once for all channels, so that what is left of each is
             the same share of it and the stereo image stays; without it every channel is separated on its own.
+        aligned: whether an answer lines up with the mixture, sample by sample. One that is made anew does not, and
+            ratios of energies say nothing of it.
     """
 
     name: ClassVar[str]
     queries: ClassVar[frozenset[str]]
     shares_channels: ClassVar[bool] = False
+    aligned: ClassVar[bool] = True
     config: Any
     sample_rate: int
     segment_s: float
