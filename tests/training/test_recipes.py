@@ -16,6 +16,8 @@ from soundsieve.training.recipe import build_config, read_recipe
 from soundsieve.training.tasks.clap import CLAPTaskConfig
 from soundsieve.training.tasks.clapsep import CLAPSepTaskConfig
 from soundsieve.training.tasks.distill import DistillConfig
+from soundsieve.training.tasks.listener import ListenerTaskConfig
+from soundsieve.training.tasks.separation import SeparationTaskConfig
 from soundsieve.training.tasks.sieve import SieveTaskConfig
 from soundsieve.weights.config import from_dict
 
@@ -26,6 +28,8 @@ CONFIGS = {
     "clap": (CLAPConfig, CLAPTaskConfig),
     "clapsep": (CLAPSepConfig, CLAPSepTaskConfig),
     "distill": (SentenceEncoderConfig, DistillConfig),
+    "listener": (SieveConfig, ListenerTaskConfig),
+    "separation": (SieveConfig, SeparationTaskConfig),
 }
 
 

@@ -110,19 +110,21 @@ class Pair:
         return self.first_examples, self.second_examples
 
 
-def read_clips(path: str | Path, *, split: str | None = None) -> list[Clip]:
+def read_clips(path: str | Path, *, split: str | None = None, labelled: bool = True) -> list[Clip]:
     """Read a list of clips.
 
     Args:
         path: CSV with the columns path, label, caption and group, and optionally source and split.
         split: keep this split alone (all, where the list has no such column).
+        labelled: without, the columns label and caption are not read, and need not be there.
 
     Raises:
         ConfigError: the file cannot be read, lacks a column, or holds no clip.
     """
     names = [field.name for field in fields(Clip)]
-    rows = _read_csv(path, required=names[:4])
-    clips = [Clip(**{name: row[name] for name in names if row.get(name) is not None}) for row in rows]
+    unread = {} if labelled else {"label": "", "caption": ""}
+    rows = _read_csv(path, required=[name for name in names[:4] if name not in unread])
+    clips = [Clip(**({name: row[name] for name in names if row.get(name) is not None} | unread)) for row in rows]
     if split is not None:
         clips = [clip for clip in clips if clip.split in ("", split)]
     if not clips:

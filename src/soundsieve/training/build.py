@@ -29,11 +29,20 @@ class Data:
     cache: Path | None = None
     progress: Progress | None = None
 
-    def store(self, split: str, sample_rate: int) -> ClipStore:
-        """The decoded clips of one split."""
+    def store(self, split: str, sample_rate: int, *, labelled: bool = True) -> ClipStore:
+        """The decoded clips of one split.
+
+        Args:
+            split: which.
+            sample_rate: Hz, of what is stored.
+            labelled: without, labels and captions are not read, be they there or not.
+        """
         if self.clips is None:
             raise ConfigError("this recipe trains on sound: name a list of clips with --data clips.csv")
-        everything = [replace(clip, label=clip.label or clip.caption) for clip in read_clips(self.clips)]
+        read = read_clips(self.clips, labelled=labelled)
+        everything = [replace(clip, label=clip.label or clip.caption) for clip in read]
+        if labelled:
+            _check_labels(self.clips, everything)
         _check_splits(self.clips, everything)
         clips = [clip for clip in everything if clip.split == split]
         if not clips:
@@ -41,12 +50,16 @@ class Data:
         return ClipStore(self.clips.parent, clips, sample_rate=sample_rate, cache=self.cache, progress=self.progress)
 
 
+def _check_labels(path: Path, clips: Sequence[Clip]) -> None:
+    for clip in clips:
+        if not clip.label:
+            raise ConfigError(f"{path}: {clip.path} has neither label nor caption")
+
+
 def _check_splits(path: Path, clips: Sequence[Clip]) -> None:
     """Nothing may be judged by what it was trained on."""
     splits: dict[str, str] = {}
     for clip in clips:
-        if not clip.label:
-            raise ConfigError(f"{path}: {clip.path} has neither label nor caption")
         if not clip.split:
             raise ConfigError(f"{path}: {clip.path} has no split; it takes train, validation or test")
         if splits.setdefault(clip.group, clip.split) != clip.split:
@@ -96,6 +109,37 @@ def _clapsep(recipe: Recipe, data: Data) -> Task:
     return CLAPSepTask(model, options, train, validation, seed=recipe.seed)
 
 
+def _listener(recipe: Recipe, data: Data) -> Task:
+    from soundsieve.systems.sieve import SieveConfig
+    from soundsieve.training.tasks.listener import ListenerTask, ListenerTaskConfig
+
+    model = build_config(SieveConfig, recipe.model)
+    options = from_dict(ListenerTaskConfig, recipe.options, where="options")
+    train, validation = (data.store(split, model.sample_rate) for split in ("train", "validation"))
+    return ListenerTask(model, options, train, validation, seed=recipe.seed)
+
+
+def _lassnet(recipe: Recipe, data: Data) -> Task:
+    from soundsieve.systems.lassnet import LASSNetConfig
+    from soundsieve.training.tasks.resunet import LASSNetTask, LASSNetTaskConfig
+
+    model = build_config(LASSNetConfig, recipe.model)
+    options = from_dict(LASSNetTaskConfig, recipe.options, where="options")
+    train, validation = (data.store(split, model.sample_rate) for split in ("train", "validation"))
+    return LASSNetTask(model, options, train, validation, seed=recipe.seed)
+
+
+def _separation(recipe: Recipe, data: Data) -> Task:
+    from soundsieve.systems.sieve import SieveConfig
+    from soundsieve.training.tasks.separation import SeparationTask, SeparationTaskConfig
+
+    model = build_config(SieveConfig, recipe.model)
+    options = from_dict(SeparationTaskConfig, recipe.options, where="options")
+    labelled = options.objective.needs_text
+    train, validation = (data.store(split, model.sample_rate, labelled=labelled) for split in ("train", "validation"))
+    return SeparationTask(model, options, train, validation, seed=recipe.seed)
+
+
 def _distill(recipe: Recipe, data: Data) -> Task:
     from soundsieve.encoders.text import SentenceEncoderConfig
     from soundsieve.training.store import default_cache
@@ -110,6 +154,9 @@ MAKERS: dict[str, Callable[[Recipe, Data], Task]] = {
     "sieve": _sieve,
     "clap": _clap,
     "clapsep": _clapsep,
+    "lassnet": _lassnet,
     "distill": _distill,
+    "listener": _listener,
+    "separation": _separation,
 }
 """Tasks by name."""

@@ -55,12 +55,25 @@ class EnergyConfig:
             raise ConfigError("speeds takes at least one positive number")
 
 
+def snr_db(mask: torch.Tensor, target: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
+    """SNR of a masked mixture in dB, from energies: sum(S) / sum((1 - m)^2 S + m^2 N).
+
+    Args:
+        mask: m, what is done to amplitudes, shape ``(..., bands, N)``.
+        target: S, energies of the sound asked for, same shape.
+        rest: N, energies of all else; what rounding leaves below zero counts as zero.
+    """
+    error = ((1 - mask).square() * target + mask.square() * rest.clamp_min(0)).sum((-2, -1))
+    return 10 * torch.log10(target.sum((-2, -1)) / error.clamp_min(1e-9))
+
+
 class EnergyBank:
     """Band energies of clips at several speeds, and crops of them."""
 
     def __init__(self, store: ClipStore, sieve: Sieve, config: EnergyConfig) -> None:
         self.config, shape = config, sieve.config
         self.bands, rate = shape.n_bands, shape.sample_rate
+        self._frame_rate = rate / shape.hop_length
         self.frames = round(config.segment_s * rate / shape.hop_length) // 4 * 4
         self.bank = []
         for speed in config.speeds:
@@ -109,7 +122,7 @@ class EnergyBank:
         piece = piece * (10.0 ** (gain_db / 10)).astype(np.float32)
         if rng.random() < config.reverb:
             # The energy of a diffuse tail falls by 60 dB in T60: y[n] = x[n] + g * t[n], t[n] = d (t[n-1] + x[n-1]).
-            decay = 10.0 ** (-6.0 / (50.0 * rng.uniform(0.1, 0.8)))
+            decay = 10.0 ** (-6.0 / (self._frame_rate * rng.uniform(0.1, 0.8)))
             wet = np.float32(10.0 ** (rng.uniform(-12, -3) / 10) * (1 - decay))
             tail, out = np.zeros(self.bands, np.float32), piece.copy()
             for n in range(1, len(piece)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,15 @@ def read_sentences(paths: Sequence[str | Path], clips: Sequence[Clip]) -> dict[s
             if row["label"] in found:
                 found[row["label"]][text] = None
     return {label: list(texts) for label, texts in sorted(found.items())}
+
+
+def by_recording(clips: Sequence[Clip]) -> list[Clip]:
+    """The clips without a word about them: their recording stands where label and caption were.
+
+    What is drawn by label is then drawn by recording. Without labels nobody can tell whether two recordings are of one
+    kind, so two dogs may meet in a mixture.
+    """
+    return [replace(clip, label=clip.group or clip.path, caption=clip.group or clip.path) for clip in clips]
 
 
 class ClipSampler:

@@ -27,7 +27,7 @@ from soundsieve.evaluation.pairs import make_pairs
 from soundsieve.evaluation.run import evaluate, of_condition, plan, selectivity
 from soundsieve.metrics import roc_auc
 from soundsieve.systems.sieve import Scene, Sieve, SieveConfig
-from soundsieve.training.energies import EnergyBank, EnergyConfig
+from soundsieve.training.energies import EnergyBank, EnergyConfig, snr_db
 from soundsieve.training.sampling import ClipSampler
 from soundsieve.training.store import ClipStore
 from soundsieve.training.tasks.base import Batch
@@ -237,12 +237,9 @@ class SieveTask:
         return F.normalize(vectors, dim=3) * asked
 
     def _snr(self, logits: Tensor, batch: Batch) -> Tensor:
-        mask = torch.sigmoid(logits[:, :2])
         target = batch["sources"][:, :2]
-        rest = (batch["energies"][: len(target), None] - target).clamp_min(0)
-        error = ((1 - mask).square() * target + mask.square() * rest).sum((2, 3))
-        snr_db = 10 * torch.log10(target.sum((2, 3)) / error.clamp_min(1e-9))
-        return -snr_db.mean() / 4
+        rest = batch["energies"][: len(target), None] - target
+        return -snr_db(torch.sigmoid(logits[:, :2]), target, rest).mean() / 4
 
     def _matching(self, module: Sieve, scene: Scene, batch: Batch) -> dict[str, Tensor]:
         """Cells, frames and clips against one sentence of every label."""
