@@ -53,6 +53,27 @@ def build(
     print(f"{output}: {len(made)} captions{told}")
 
 
+def write_captions(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Text file to write, one caption a line.")],
+    count: Annotated[int, typer.Option("--count", "-n", help="How many captions.")] = 50_000,
+    grammar: Annotated[bool, typer.Option("--grammar", help="By rules and word lists; no language model.")] = False,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same captions.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file that is there.")] = False,
+) -> None:
+    """Write captions of sounds."""
+    from itertools import islice
+
+    from soundsieve.files import replacing
+    from soundsieve.training.captions.grammar import Grammar
+    from soundsieve.training.captions.texts import distinct, write_lines
+
+    if output.exists() and not force:
+        raise ConfigError(f"{output} is there: replace it (--force), or name another file")
+    with replacing(output) as temporary:
+        write_lines(temporary, islice(distinct(Grammar().write(seed)), count))
+    print(f"{output}: {count} captions, by a grammar")
+
+
 def query(
     text: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
     audio: Annotated[Path | None, typer.Option("--audio", help="A recording to look for, in place of words.")] = None,
@@ -144,4 +165,5 @@ cache: dict[str, tuple[Callable[..., Any], str]] = {
     "build": (build, "Embed captions into a cache."),
     "query": (query, "Show what words or a recording retrieve."),
     "info": (info, "Tell what a cache holds."),
+    "write-captions": (write_captions, "Write captions of sounds."),
 }
