@@ -25,6 +25,16 @@ def _check(estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     return estimate.float(), reference.float()  # sums of squares need more than the 8 bits of bfloat16
 
 
+def l1_loss(estimate: Tensor, reference: Tensor) -> Tensor:
+    """Mean absolute difference of samples, over all signals of shape ``(..., T)``; a scalar, in units of full scale.
+
+    The objective of LASS-Net's successors, AudioSep and USS, on waveforms. It follows the level: a mixture twice as
+    loud counts twice.
+    """
+    estimate, reference = _check(estimate, reference)
+    return (estimate - reference).abs().mean()
+
+
 def sdr_loss(estimate: Tensor, reference: Tensor, *, floor: float = FLOOR) -> Tensor:
     """Negated `metrics.sdr`, in dB, mean over all signals of shape ``(..., T)``; a scalar.
 

@@ -9,6 +9,7 @@ from soundsieve.encoders.clap import CLAPConfig
 from soundsieve.encoders.text import SentenceEncoderConfig
 from soundsieve.errors import ConfigError
 from soundsieve.systems.clapsep import CLAPSepConfig
+from soundsieve.systems.lassnet import LASSNetConfig
 from soundsieve.systems.sieve import SieveConfig
 from soundsieve.training.build import MAKERS
 from soundsieve.training.fit import Plateau
@@ -17,6 +18,7 @@ from soundsieve.training.tasks.clap import CLAPTaskConfig
 from soundsieve.training.tasks.clapsep import CLAPSepTaskConfig
 from soundsieve.training.tasks.distill import DistillConfig
 from soundsieve.training.tasks.listener import ListenerTaskConfig
+from soundsieve.training.tasks.resunet import LASSNetTaskConfig
 from soundsieve.training.tasks.separation import SeparationTaskConfig
 from soundsieve.training.tasks.sieve import SieveTaskConfig
 from soundsieve.weights.config import from_dict
@@ -27,6 +29,7 @@ CONFIGS = {
     "sieve": (SieveConfig, SieveTaskConfig),
     "clap": (CLAPConfig, CLAPTaskConfig),
     "clapsep": (CLAPSepConfig, CLAPSepTaskConfig),
+    "lassnet": (LASSNetConfig, LASSNetTaskConfig),
     "distill": (SentenceEncoderConfig, DistillConfig),
     "listener": (SieveConfig, ListenerTaskConfig),
     "separation": (SieveConfig, SeparationTaskConfig),

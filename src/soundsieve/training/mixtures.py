@@ -27,8 +27,11 @@ class MixtureConfig:
     """Share of mixtures with three sources instead of two."""
     snr_db: tuple[float, float] = (-5.0, 5.0)
     """Every source lies this far from the first one, drawn evenly."""
-    level_db: tuple[float, float] = (-38.0, -20.0)
-    """Mean power of the mixture, re full scale, drawn evenly."""
+    level_db: tuple[float, float] | None = (-38.0, -20.0)
+    """Mean power of the mixture, re full scale, drawn evenly; null leaves the first source at its own level, and turns
+    a mixture that passes full scale down to a peak of 0.9."""
+    places: int = 2
+    """Of a longer clip, the loudest of this many random pieces is taken."""
     speed: tuple[float, float] = (0.87, 1.15)
     """Speed (and so pitch) of every source, drawn evenly."""
     speed_share: float = 0.5
@@ -41,8 +44,10 @@ class MixtureConfig:
             raise ConfigError("three_sources and speed_share are shares, between 0 and 1")
         if self.segment_s <= 0 or min(self.speed) <= 0:
             raise ConfigError("segment_s and speed are above 0")
+        if self.places < 1:
+            raise ConfigError("places is at least 1")
         for name in ("snr_db", "level_db", "speed"):
-            low, high = getattr(self, name)
+            low, high = getattr(self, name) or (0.0, 0.0)
             if low > high:
                 raise ConfigError(f"{name} goes from low to high, got {low} to {high}")
 
@@ -55,16 +60,17 @@ class Mixer:
         self.samples = round(config.segment_s * store.sample_rate)
 
     def crop(self, clip: int, rng: np.random.Generator) -> Waveform:
-        """A random piece of a clip that holds sound, with mean power 1.
+        """A random piece of a clip that holds sound.
 
-        Longer clips are cut, the louder of two random places being taken; shorter ones are placed anywhere or repeated.
+        Longer clips are cut, the loudest of some random places being taken; shorter ones are placed anywhere or
+        repeated.
         """
         config, sound = self.config, self.store[clip]
         speed = rng.uniform(*config.speed) if rng.random() < config.speed_share else 1.0
         rate = self.store.sample_rate
         needed = int(self.samples * speed) + 1
         if len(sound) > needed:
-            starts = rng.integers(0, len(sound) - needed + 1, 2)
+            starts = rng.integers(0, len(sound) - needed + 1, config.places)
             pieces = [sound[start : start + needed] for start in starts]
             sound = max(pieces, key=lambda x: float(np.square(x).sum()))
         if speed != 1.0:
@@ -81,14 +87,25 @@ class Mixer:
         else:
             start = int(rng.integers(0, self.samples - len(sound) + 1))
             out[start : start + len(sound)] = sound
-        return out / np.float32(np.sqrt(max(float(np.square(out).mean()), 1e-12)))
+        return out
 
     def mixture(self, clips: Sequence[int], rng: np.random.Generator) -> tuple[Waveform, Waveform]:
         """Mix crops of clips; returns the mixture ``(T,)`` and its sources ``(len(clips), T)``, which add up to it."""
-        gains_db = np.array([0.0, *rng.uniform(*self.config.snr_db, len(clips) - 1)])
-        gains = 10.0 ** (-gains_db / 20)
-        sources = np.stack([self.crop(clip, rng) for clip in clips]) * gains[:, None].astype(np.float32)
-        power = float(np.square(sources.sum(0)).mean())
-        level = 10.0 ** (rng.uniform(*self.config.level_db) / 20)
-        sources *= np.float32(level / np.sqrt(max(power, 1e-12)))
+        config = self.config
+        gains_db = np.array([0.0, *rng.uniform(*config.snr_db, len(clips) - 1)])
+        sources = np.stack([self.crop(clip, rng) for clip in clips])
+        rms = np.sqrt(np.maximum([_power(source) for source in sources], 1e-12))
+        sources *= (10.0 ** (-gains_db / 20) / rms)[:, None].astype(np.float32)
+        mixture = sources.sum(0)
+        if config.level_db is not None:
+            scale = 10.0 ** (rng.uniform(*config.level_db) / 20) / np.sqrt(max(_power(mixture), 1e-12))
+        else:
+            peak = float(rms[0]) * float(np.abs(mixture).max())
+            scale = float(rms[0]) * (0.9 / peak if peak > 1 else 1.0)
+        sources *= np.float32(scale)
         return sources.sum(0), sources
+
+
+def _power(x: Waveform) -> float:
+    """Mean power."""
+    return float(np.square(x).mean())
