@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from soundsieve.cli.evaluate import evaluate
 from soundsieve.errors import ConfigError
+from soundsieve.evaluation.rows import Kept, read_rows
 from soundsieve.weights.checkpoint import save_system
 
 
@@ -32,6 +33,10 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder.parent / "paraphrases.csv").write_text("label,text\nhum,a low buzz\n")
     save_system("model.safetensors", IdentitySystem(IdentityConfig(sample_rate=SAMPLE_RATE, gain=0.5)))
     return folder.parent
+
+
+class CutError(Exception):
+    """The end of a run that nobody expected."""
 
 
 def run(*arguments: str, fails: bool = False) -> str:
@@ -72,9 +77,41 @@ def test_one_command_draws_the_list_and_one_measures(benchmark: Path):
 
 def test_the_same_command_gives_the_same_rows(benchmark: Path):
     run("--make-pairs", "--limit", "3")
-    run("-m", "model.safetensors", "-o", "a.json")
-    run("-m", "model.safetensors", "-o", "b.json", "--batch-size", "2")
-    assert Path("a.jsonl").read_text() == Path("b.jsonl").read_text()
+    run("-m", "model.safetensors", "-o", "a.json", "--metrics", "sdr,si_sdr")
+    run("-m", "model.safetensors", "-o", "b.json", "--metrics", "sdr,si_sdr", "--batch-size", "2")
+    a, b = ([row | {"seconds": None} for row in read_rows(path)] for path in ("a.jsonl", "b.jsonl"))
+    assert a == b
+
+
+def test_a_run_that_was_cut_short_goes_on(benchmark: Path, monkeypatch: pytest.MonkeyPatch):
+    run("--make-pairs", "--limit", "3")
+    command = ["-m", "model.safetensors", "-o", "out/a.json", "--batch-size", "2", "--metrics", "sdr,si_sdr"]
+    run(*command)
+    whole = read_rows("out/a.jsonl")
+    Path("out/a.jsonl").unlink()
+
+    measured = Kept.append
+
+    def cut_short(kept: Kept, row: dict) -> None:
+        if len(kept.rows) == 25:
+            raise CutError
+        measured(kept, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Kept, "append", cut_short)
+        with pytest.raises(CutError):
+            run(*command, fails=True)
+    assert not Path("out/a.jsonl").exists()
+    assert len(read_rows("out/a.jsonl.part")) == 25
+    with pytest.raises(ConfigError, match=r"a\.jsonl\.part holds rows of another run \(metrics: .*delete it"):
+        run(*command, "--metrics", "sdr", fails=True)
+    with pytest.raises(ConfigError, match=r"another run \(pairs: 3, here 2\)"):
+        run(*command, "--limit", "2", fails=True)
+    run(*command)
+    assert [row | {"seconds": 0} for row in read_rows("out/a.jsonl")] == [row | {"seconds": 0} for row in whole]
+    assert read_rows("out/a.jsonl")[24]["seconds"] is not None
+    assert not Path("out/a.jsonl.part").exists()
+    assert json.loads(Path("out/a.json").read_text())["conditions"]["text"]["n"] == 6
 
 
 def test_conditions_can_be_chosen(benchmark: Path):
@@ -99,6 +136,8 @@ def test_mistakes_are_named(benchmark: Path):
         run("-m", "model.safetensors", "-o", "out.csv", fails=True)
     with pytest.raises(ConfigError, match="no condition 'loud'"):
         run("-m", "model.safetensors", "--conditions", "loud", fails=True)
+    with pytest.raises(ConfigError, match="no metric 'loud' to choose"):
+        run("-m", "model.safetensors", "--metrics", "sdr,loud", fails=True)
     with pytest.raises(ConfigError, match="nothing can be asked"):
         run("-m", "model.safetensors", "--conditions", "example-any", fails=True)
     with pytest.raises(ConfigError, match=r"clips\.csv"):

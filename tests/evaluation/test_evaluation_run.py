@@ -10,8 +10,9 @@ from toy_benchmark import CLIPS, SECONDS, Knowing, KnowingMany, Unmoved, sounds
 
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.pairs import SAMPLE_RATE, make_pairs, mix
-from soundsieve.evaluation.run import BASELINES, CONDITIONS, baselines, evaluate, json_lines, plan, write_row
-from soundsieve.metrics import sdr
+from soundsieve.evaluation.rows import key_of
+from soundsieve.evaluation.run import BASELINES, CONDITIONS, baselines, evaluate, plan, quick_score, selectivity
+from soundsieve.metrics import filtered_sdr_improvement, sdr
 from soundsieve.query import Condition
 from soundsieve.systems.base import Estimate
 
@@ -187,19 +188,59 @@ def test_the_baselines_stand_on_both_sides():
             assert row["si_sdri"] == pytest.approx(0, abs=1e-3)
         else:
             assert row["sdri"] > 6
-        assert Estimate(torch.zeros(1)).presence is row["presence"] is row["query"] is None
+        assert Estimate(torch.zeros(1)).presence is row["presence"] is row["query"] is row["seconds"] is None
 
 
-def test_rows_appear_whole_or_not_at_all(tmp_path: Path):
-    path = tmp_path / "rows.jsonl"
-    with pytest.raises(ValueError, match="not JSON"), json_lines(path) as file:  # noqa: PT012
-        write_row(file, {"pair": 0, "sdr": 1.5})
-        raise ValueError("not JSON")
-    assert list(tmp_path.iterdir()) == []
-    with json_lines(path) as file:
-        write_row(file, {"pair": 0, "label": "naïve"})
-        write_row(file, {"pair": 1, "presence": None})
-    assert [json.loads(line) for line in path.read_text().splitlines()] == [
-        {"pair": 0, "label": "naïve"},
-        {"pair": 1, "presence": None},
-    ]
+def test_metrics_can_be_chosen():
+    few = plan(PAIRS[:2], CLIPS, conditions=["text"])
+    chosen = rows(Knowing(), few, metrics=["si_snr", "filtered_sdr"])
+    for row in chosen:
+        assert {"filtered_sdr", "filtered_sdri", "si_snr", "si_snri"} <= set(row)
+        assert not {"sdr", "sdri", "si_sdr", "si_sdr_other"} & set(row)
+    mixed = mix(PAIRS[0], sounds, seconds=SECONDS)
+    system = Knowing()
+    answer = system(mixed.mixture[None], system.encode_query(few[0].query))[0]
+    gain = filtered_sdr_improvement(answer, mixed.sources[0], mixture=mixed.mixture)
+    assert chosen[0]["filtered_sdri"] == pytest.approx(gain.item(), abs=1e-3)
+    assert selectivity(chosen) == {}
+    with pytest.raises(ConfigError, match="no metric 'loudness' to choose; there are sdr, si_sdr, filtered_sdr"):
+        rows(Knowing(), few, metrics=["loudness"])
+
+
+class Anew(Knowing):
+    """Makes its answers anew: they sound right, and start somewhere else."""
+
+    name = "anew"
+    aligned = False
+
+    def forward(self, mixture: Tensor, condition: Condition) -> Tensor:
+        return super().forward(mixture, condition).roll(1000, -1)
+
+
+def test_ratios_are_left_out_for_answers_that_do_not_line_up():
+    for row in rows(Anew()):
+        assert set(row) == {
+            *("pair", "direction", "condition", "label", "source", "query"),
+            *("energy_db", "presence", "seconds"),
+        }
+    with pytest.raises(ConfigError, match=r"SDRi needs answers that line up .* anew makes its sound anew"):
+        quick_score(Anew(), sounds, PAIRS, CLIPS.values(), seconds=SECONDS)
+
+
+def test_what_is_done_is_not_done_again():
+    measured = rows(Knowing(), batch_size=4)
+    done = {key_of(row) for row in measured[:80]}
+    system = KnowingMany()
+    rest = rows(system, batch_size=4, done=done)
+    assert [key_of(row) for row in rest] == [key_of(row) for row in measured[80:]]
+    for a, b in zip(rest, measured[80:], strict=True):
+        assert a["energy_db"] == pytest.approx(b["energy_db"], abs=1e-3)
+    assert system.calls < -(-len(PAIRS) // 4)
+    assert rows(system, done={key_of(row) for row in measured}) == []
+    ready = list(baselines(PAIRS, CLIPS, sounds, seconds=SECONDS))
+    left = baselines(PAIRS, CLIPS, sounds, seconds=SECONDS, done={key_of(row) for row in ready[:8]})
+    assert list(left) == ready[8:]
+
+
+def test_answers_tell_their_time():
+    assert all(0 < row["seconds"] < 5 for row in rows(Knowing(), plan(PAIRS, CLIPS, conditions=["text"])))

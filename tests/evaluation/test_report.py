@@ -12,6 +12,7 @@ from soundsieve.evaluation import report
 from soundsieve.evaluation.pairs import make_pairs
 from soundsieve.evaluation.report import mean_with_interval, page, summarise
 from soundsieve.evaluation.run import baselines, evaluate, plan, quick_score, selectivity
+from soundsieve.metrics import why_not
 
 PAIRS = make_pairs(CLIPS.values(), sounds, seconds=SECONDS)
 
@@ -89,6 +90,35 @@ def test_baselines_frame_the_tables():
     assert summary["conditions"]["mixture"]["sdri"]["mean"] == 0
     assert "selectivity" not in summary["conditions"]["mixture"]
     assert summary["conditions"]["ideal ratio mask"]["sdri"]["mean"] > 6
+
+
+class Anew(Knowing):
+    name = "anew"
+    aligned = False
+
+
+def test_a_report_says_which_metrics_do_not_apply():
+    summary = summarise(rows(Anew()))
+    summary["not_applicable"] = {"sdr": why_not("sdr", Anew())}
+    assert set(summary["conditions"]["text"]) == {"meaning", "n", "pairs", "seconds"}
+    assert summary["conditions"]["mixture"]["sdri"]["mean"] == 0
+    assert summary["by_label"] == {}
+    text = page(summary)
+    assert "| text | 24 |  |  |  |  |  |" in text
+    assert "## Metrics that do not apply\n\n- SDR needs answers that line up with the target" in text
+    assert "do not apply" not in page(summarise(rows(Knowing())))
+
+
+def test_further_metrics_have_their_own_table():
+    asked = plan(PAIRS[:3], CLIPS, conditions=["text"])
+    measured = list(evaluate(Knowing(), PAIRS[:3], asked, sounds, seconds=SECONDS, metrics=["sdr", "filtered_sdr"]))
+    summary = summarise(measured)
+    value = summary["conditions"]["text"]["filtered_sdri"]
+    low, high = value["interval"]
+    text = page(summary)
+    assert "| query | SDR, 512 taps, dB (95%) | SDRi, 512 taps, dB (95%) | seconds an answer |" in text
+    assert f"{value['mean']:.1f} ({low:.1f} to {high:.1f}) | {summary['conditions']['text']['seconds']:.3f} |" in text
+    assert "SI-SNR" not in text
 
 
 def test_a_part_of_the_conditions_makes_a_report_too():

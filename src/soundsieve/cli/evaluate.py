@@ -16,7 +16,7 @@ from soundsieve.cli.model_options import ClapOption, PrecisionOption, TokenizerO
 from soundsieve.errors import ConfigError
 
 if TYPE_CHECKING:
-    from soundsieve.evaluation.run import Row
+    from soundsieve.evaluation.measuring import Row
 
 
 def evaluate(
@@ -37,6 +37,9 @@ def evaluate(
     conditions: Annotated[
         str, typer.Option(help="Ways to ask, separated by commas, such as text,absent; all by default.")
     ] = "",
+    metrics: Annotated[
+        str, typer.Option(help="What is measured: of sdr, si_sdr, filtered_sdr, si_snr; gains are measured with them.")
+    ] = "sdr,si_sdr,filtered_sdr,si_snr",
     examples_from: Annotated[
         Path | None, typer.Option(help="A further list of clips, of any split, to draw example clips from.")
     ] = None,
@@ -58,6 +61,8 @@ def evaluate(
 
     Two test clips of different labels are mixed at 0 dB, 5 s each time, and both are asked for: by caption, with the
     other excluded, by other words, by example clips, and so on. Needs the lists in the project's benchmarks folder.
+
+    A run that was cut short goes on where it stopped when the same command is given again.
     """
     from soundsieve.evaluation import pairs as lists
 
@@ -72,11 +77,14 @@ def evaluate(
 
     import torch
 
-    from soundsieve.evaluation import report, run
+    from soundsieve.evaluation import measuring, report, rows, run
+    from soundsieve.metrics import why_not
     from soundsieve.separator import load
 
     if threads is not None:
         torch.set_num_threads(threads)
+    asked, named = _listed(conditions), _listed(metrics)
+    measuring.choose(named)
     by_path = {clip.path: clip for clip in lists.read_clips(clips)}
     chosen = lists.read_pairs(pairs, by_path)[:limit]
     separator = load(model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision)
@@ -84,7 +92,7 @@ def evaluate(
     questions = run.plan(
         chosen,
         by_path,
-        conditions=[name.strip() for name in conditions.split(",")] if conditions else None,
+        conditions=asked or None,
         queries=system.queries,
         folder=clips.parent,
         paraphrases=lists.read_paraphrases(paraphrases) if paraphrases.exists() else None,
@@ -94,27 +102,36 @@ def evaluate(
     )
     if not questions:
         raise ConfigError(f"nothing can be asked: '{model}' understands {', '.join(sorted(system.queries))}")
-
-    started = time.perf_counter()
-    rows: list[Row] = []
-    total = len(questions) + 2 * len(run.BASELINES) * len(chosen)
-    answers = run.evaluate(system, chosen, questions, sounds, batch_size=batch_size)
-    measured = _progress(chain(run.baselines(chosen, by_path, sounds), answers), total)
-    if output is None:
-        rows.extend(measured)
-    else:
-        with run.json_lines(output.with_suffix(".jsonl")) as file:
-            for row in measured:
-                run.write_row(file, row)
-                rows.append(row)
-    summary = report.summarise(rows, presence_threshold=separator.presence_threshold)
-    summary["run"] = {
+    of_run = {
         "model": model,
         "weights_sha256": _weights_sha256(model if weights is None else str(weights)),
         "precision": precision,
-        "command": shlex.join(["soundsieve", *sys.argv[1:]]),
         "pairs": len(chosen),
         "pairs_sha256": report.sha256(pairs),
+    }
+    depends_on = of_run | {
+        "clips_sha256": report.sha256(clips),
+        "conditions": asked,
+        "metrics": named,
+        "paraphrases_sha256": report.sha256(paraphrases) if paraphrases.exists() else "",
+        "examples_from_sha256": report.sha256(examples_from) if examples_from else "",
+        "seed": seed,
+    }
+
+    started = time.perf_counter()
+    with rows.kept(None if output is None else output.with_suffix(".jsonl"), depends_on) as kept:
+        if kept.rows:
+            print(f"going on after {len(kept.rows)} answers that were measured before", file=sys.stderr)
+        done = {rows.key_of(row) for row in kept.rows}
+        known = run.baselines(chosen, by_path, sounds, metrics=named, done=done)
+        answers = run.evaluate(system, chosen, questions, sounds, batch_size=batch_size, metrics=named, done=done)
+        total = len(questions) + 2 * len(run.BASELINES) * len(chosen)
+        for row in _progress(chain(known, answers), total, done=len(done)):
+            kept.append(row)
+    summary = report.summarise(kept.rows, presence_threshold=separator.presence_threshold)
+    summary["not_applicable"] = {name: why for name in named if (why := why_not(name, system))}
+    summary["run"] = of_run | {
+        "command": shlex.join(["soundsieve", *sys.argv[1:]]),
         "seconds": round(time.perf_counter() - started, 1),
         "environment": report.environment(),
     }
@@ -123,16 +140,22 @@ def evaluate(
         report.write_markdown(output.with_suffix(".md"), summary)
     print(report.condition_table(summary))
     print(report.absent_table(summary), end="")
+    for why in summary["not_applicable"].values():
+        print(why)
 
 
-def _progress(rows: Iterable[Row], total: int) -> Iterator[Row]:
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _progress(rows: Iterable[Row], total: int, *, done: int) -> Iterator[Row]:
     """Pass rows on; a run of more than two seconds says on stderr how far it is."""
     from rich.console import Console
     from rich.progress import Progress
 
     started = time.perf_counter()
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("measuring", total=total, visible=False)
+        task = progress.add_task("measuring", total=total, completed=done, visible=False)
         for row in rows:
             progress.update(task, advance=1, visible=time.perf_counter() - started > 2)
             yield row

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from soundsieve.evaluation.run import BASELINES, CONDITIONS, Row, of_condition, selectivity
+from soundsieve.evaluation.measuring import Row
+from soundsieve.evaluation.run import BASELINES, CONDITIONS, of_condition, selectivity
 from soundsieve.files import replacing
-from soundsieve.metrics import roc_auc
+from soundsieve.metrics import METRICS, roc_auc
 
 DRAWS = 2000
 
@@ -72,19 +73,26 @@ def summarise(rows: Sequence[Row], *, presence_threshold: float = 0.5) -> Summar
         if found:
             pairs = [row["pair"] for row in found]
             entry: Summary = {"meaning": meanings[name], "n": len(found), "pairs": len(set(pairs))}
-            for column in ("sdr", "sdri", "si_sdr", "si_sdri"):
+            for column in _columns(found):
                 result = mean_with_interval([row[column] for row in found], pairs)
                 entry[column] = {"mean": result["mean"], "interval": result["interval"]}
                 entry[column]["median"] = round(float(np.median([row[column] for row in found])), 4)
             apart = selectivity(rows, name)
             if apart and name not in BASELINES:
                 entry["selectivity"] = mean_with_interval([float(x) for x in apart.values()], list(apart))
+            if all(row.get("seconds") is not None for row in found):
+                entry["seconds"] = round(float(np.mean([row["seconds"] for row in found])), 5)
             summary["conditions"][name] = entry
     if "text" in summary["conditions"] and of_condition(rows, "absent"):
         summary["absent"] = _absent(rows, presence_threshold)
     summary["by_label"] = _grouped(rows, "label")
     summary["by_source"] = _grouped(rows, "source")
     return summary
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """The metrics that all rows have, except for the energy, which judges answers about absent sounds alone."""
+    return [name for name in METRICS if name != "energy_db" and all(name in row for row in rows)]
 
 
 def _absent(rows: Sequence[Row], threshold: float) -> Summary:
@@ -115,7 +123,8 @@ def _grouped(rows: Sequence[Row], column: str) -> dict[str, Summary]:
     groups: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for condition in ("text", "text+exclude"):
         for row in of_condition(rows, condition):
-            groups[row[column]][condition].append(row["sdri"])
+            if "sdri" in row:
+                groups[row[column]][condition].append(row["sdri"])
     table = {
         name: {"n": len(next(iter(of.values())))}
         | {condition: round(float(np.mean(v)), 4) for condition, v in of.items()}
@@ -193,15 +202,37 @@ def condition_table(summary: Summary) -> str:
         [
             name,
             str(entry["n"]),
-            f"{entry['sdr']['mean']:.1f}",
-            _span(entry["sdri"]),
-            f"{entry['sdri']['median']:.1f}",
-            _span(entry["si_sdri"]),
+            f"{entry['sdr']['mean']:.1f}" if "sdr" in entry else "",
+            _span(entry["sdri"]) if "sdri" in entry else "",
+            f"{entry['sdri']['median']:.1f}" if "sdri" in entry else "",
+            _span(entry["si_sdri"]) if "si_sdri" in entry else "",
             _span(entry["selectivity"], 2) if "selectivity" in entry else "",
         ]
         for name, entry in summary["conditions"].items()
     ]
     return _table(["query", "n", "SDR", "SDRi, dB (95%)", "median", "SI-SDRi, dB (95%)", "selectivity (95%)"], rows)
+
+
+def further_table(summary: Summary) -> str:
+    """The metrics that `condition_table` has no room for, and what an answer takes; empty where there are none."""
+    entries = summary["conditions"]
+    shown = {"sdr", "sdri", "si_sdri"}
+    columns = [name for name in METRICS if name not in shown and any(name in entry for entry in entries.values())]
+    if not columns:
+        return ""
+    header = [f"{METRICS[name].title}{', dB' * (METRICS[name].unit == 'dB')} (95%)" for name in columns]
+    rows = [
+        [name]
+        + [_span(entry[column], 1 if METRICS[column].unit else 2) if column in entry else "" for column in columns]
+        + [f"{entry['seconds']:.3f}" if "seconds" in entry else ""]
+        for name, entry in entries.items()
+    ]
+    return _table(["query", *header, "seconds an answer"], rows)
+
+
+def not_applicable(summary: Summary) -> str:
+    """Which metrics were asked for and say nothing of this system's answers, and why; empty where all do."""
+    return "".join(f"- {why}.\n" for why in summary.get("not_applicable", {}).values())
 
 
 def absent_table(summary: Summary) -> str:
@@ -246,6 +277,10 @@ def page(summary: Summary) -> str:
     parts.append(_EXPLANATION)
     parts.append(condition_table(summary))
     parts.append("\n".join(f"- {name}: {entry['meaning']}" for name, entry in summary["conditions"].items()) + "\n")
+    if not_applicable(summary):
+        parts += ["## Metrics that do not apply\n", not_applicable(summary)]
+    if further_table(summary):
+        parts += ["## Further metrics\n", further_table(summary)]
     if "absent" in summary:
         parts += ["## Asked for a sound that is not there\n", absent_table(summary)]
     for by in ("source", "label"):

@@ -6,40 +6,36 @@ Both sounds of a pair are asked for (two directions). Rows are plain dicts, read
     condition         how it was asked; see `CONDITIONS`
     label, source     of the sound asked for, and the collection that its clip is from
     query             what was asked, in words
-    sdr, si_sdr       of the answer, against the sound asked for, in dB
-    sdri, si_sdri     the same less the mixture's
-    si_sdr_other      of the answer against the other sound, in dB
     energy_db         of the answer, relative to the mixture
+    sdr, sdri, ...    the metrics that were chosen, against the sound asked for, and what they gain over the mixture:
+                      see `soundsieve.metrics.METRICS`. None of them for an absent sound, and only those that apply
+                      for a system whose answers do not line up with the mixture
+    si_sdr_other      of the answer against the other sound, in dB
     presence          what the system says of the sound being there at all, 0 to 1, or None
-
-Ratios beyond 100 dB are written as 100 dB: a silent answer has an SI-SDR of -100, not of minus infinity.
+    seconds           what the answer took, its share of the batch; None where no system was asked
 """
 
 from __future__ import annotations
 
-import json
-import math
 import random
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.answers import estimates, evaluating
+from soundsieve.evaluation.measuring import BASIC, Row, Target, choose, number
 from soundsieve.evaluation.oracle import ideal_ratio_mask
 from soundsieve.evaluation.pairs import SAMPLE_RATE, SECONDS, ClipLike, Pair, Sounds, draw_examples, mix
-from soundsieve.files import replacing
-from soundsieve.metrics import absent_energy_db, sdr, si_sdr
+from soundsieve.evaluation.rows import key_of
+from soundsieve.metrics import si_sdr, why_not
 from soundsieve.query import Condition, Query
 from soundsieve.systems.base import System
-
-BOUND_DB = 100.0
 
 CONDITIONS = {
     "text": "the clip's caption",
@@ -62,8 +58,6 @@ BASELINES = {
     "ideal ratio mask": "a mask made from the two sounds themselves: a ceiling, not a system",
 }
 """What needs no system; measured along with it."""
-
-Row: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -165,6 +159,8 @@ def evaluate(
     *,
     batch_size: int = 8,
     seconds: float = SECONDS,
+    metrics: Sequence[str] = BASIC,
+    done: Container[tuple[object, ...]] = (),
 ) -> Iterator[Row]:
     """Ask and measure, a batch of mixtures at a time; each distinct query is encoded once.
 
@@ -175,35 +171,59 @@ def evaluate(
         sounds: gives the samples of the clips.
         batch_size: mixtures separated at once.
         seconds: length of the mixtures.
+        metrics: what is measured, as `measuring.choose` knows it; what does not apply to the system is left out.
+        done: rows that are measured already, by `key_of`; they are not measured again.
 
     Yields:
         The rows of this module, pair by pair; none for a pair without questions.
+
+    Raises:
+        ConfigError: a metric is not known, or an answer is not a number.
     """
+    metrics = choose(metrics, system)
     by_pair: dict[int, list[Question]] = {}
     for question in questions:
-        by_pair.setdefault(question.pair_id, []).append(question)
+        if key_of(_head(question.pair_id, question.direction, question.condition)) not in done:
+            by_pair.setdefault(question.pair_id, []).append(question)
     pairs = [pair for pair in pairs if pair.pair_id in by_pair]
     encoded: dict[Query, Condition] = {}
     with evaluating(system):
         for start in range(0, len(pairs), batch_size):
             batch = pairs[start : start + batch_size]
-            mixed = [_mix(pair, sounds, seconds) for pair in batch]
+            mixed = [_Mixture(pair, sounds, seconds, metrics) for pair in batch]
             yield from _ask(system, [by_pair[pair.pair_id] for pair in batch], mixed, encoded)
 
 
 def baselines(
-    pairs: Iterable[Pair], clips: Mapping[str, ClipLike], sounds: Sounds, *, seconds: float = SECONDS
+    pairs: Iterable[Pair],
+    clips: Mapping[str, ClipLike],
+    sounds: Sounds,
+    *,
+    seconds: float = SECONDS,
+    metrics: Sequence[str] = BASIC,
+    done: Container[tuple[object, ...]] = (),
 ) -> Iterator[Row]:
-    """The rows of `BASELINES`, for both sounds of every pair."""
+    """The rows of `BASELINES`, for both sounds of every pair; arguments as for `evaluate`."""
+    metrics = choose(metrics)
     for pair in pairs:
-        mixed = _mix(pair, sounds, seconds)
-        for direction in (0, 1):
+        heads = [_head(pair.pair_id, direction, name) for direction in (0, 1) for name in BASELINES]
+        left = [head for head in heads if key_of(head) not in done]
+        if not left:
+            continue
+        mixed = _Mixture(pair, sounds, seconds, metrics)
+        for head in left:
+            direction = head["direction"]
             clip = clips[pair.paths[direction]]
-            wanted, other = mixed.sources[direction], mixed.sources[1 - direction]
-            answers = mixed.mixture, mixed.mixture / 2, ideal_ratio_mask(wanted, other)
-            for name, answer in zip(BASELINES, answers, strict=True):
-                head = _head(pair.pair_id, direction, name, clip.label, _source(clip), None)
-                yield head | _measure(answer, mixed, direction) | {"presence": None}
+            answer = _baseline(head["condition"], mixed.sources[direction], mixed.sources[1 - direction])
+            about: Row = {"label": clip.label, "source": _source(clip), "query": None}
+            yield head | about | mixed.measure(answer, direction) | {"presence": None, "seconds": None}
+
+
+def _baseline(name: str, wanted: Tensor, other: Tensor) -> Tensor:
+    if name == "ideal ratio mask":
+        return ideal_ratio_mask(wanted, other)
+    mixture = torch.stack([wanted, other]).sum(0)
+    return mixture / 2 if name == "half the mixture" else mixture
 
 
 def of_condition(rows: Iterable[Row], condition: str) -> list[Row]:
@@ -215,6 +235,8 @@ def selectivity(rows: Sequence[Row], condition: str = "text") -> dict[int, bool]
     """For each pair: are the answers for both of its sounds closer (SI-SDR) to what was asked than to the other?"""
     answers: dict[int, list[bool]] = defaultdict(list)
     for row in of_condition(rows, condition):
+        if "si_sdr" not in row:  # of a system that it does not apply to
+            continue
         answers[row["pair"]].append(row["si_sdr"] > row["si_sdr_other"])
     return {pair: all(closer) for pair, closer in answers.items() if len(closer) == 2}
 
@@ -241,7 +263,12 @@ def quick_score(
     Returns:
         ``sdri_text``, ``sdri_both`` (the other sound excluded; only where the system understands it), both mean dB, and
         ``selectivity``, the share of mixtures whose two sounds are told apart by text.
+
+    Raises:
+        ConfigError: the system's answers do not line up with the mixture.
     """
+    if not system.aligned:
+        raise ConfigError(why_not("sdri", system))
     by_path = {str(clip.path): clip for clip in clips}
     questions = plan(pairs, by_path, conditions=("text", "text+exclude"), queries=system.queries)
     rows = list(evaluate(system, pairs, questions, sounds, batch_size=batch_size, seconds=seconds))
@@ -254,20 +281,8 @@ def quick_score(
     return scores | {"selectivity": sum(told_apart.values()) / len(told_apart)}
 
 
-@contextmanager
-def json_lines(path: str | Path) -> Iterator[IO[str]]:
-    """Open a file for rows, to be written with `write_row` as they come; it appears whole at the end, or not at all."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        yield file
-
-
-def write_row(file: IO[str], row: Row) -> None:
-    """Write one row as one line of JSON."""
-    file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-
-
 def _ask(
-    system: System, questions: list[list[Question]], mixed: list[_Measured], encoded: dict[Query, Condition]
+    system: System, questions: list[list[Question]], mixed: list[_Mixture], encoded: dict[Query, Condition]
 ) -> Iterator[Row]:
     """Rows for a batch: one list of questions, and one mixture, for each pair."""
     with torch.inference_mode():
@@ -285,63 +300,43 @@ def _ask(
             asked = [encoded[table.get(way, stand_in).query] for table in tables]
             conditions.append(Condition(torch.cat([c.positive for c in asked]), torch.cat([c.negative for c in asked])))
         mixture = torch.stack([one.mixture for one in mixed])
+        started = time.perf_counter()
         answers = estimates(system, mixture, conditions, sample_rate=SAMPLE_RATE)
+        each_s = (time.perf_counter() - started) / (len(answers) * len(mixed))
     for index, of_pair in enumerate(questions):
         for q in of_pair:
             estimate = answers[ways.index((q.condition, q.direction))]
-            row = _head(q.pair_id, q.direction, q.condition, q.label, q.source, q.query)
-            row |= _measure(estimate.target[index], mixed[index], q.direction)
-            yield row | {"presence": None if estimate.presence is None else _number(estimate.presence[index])}
+            row = _head(q.pair_id, q.direction, q.condition)
+            row |= {"label": q.label, "source": q.source, "query": q.query.describe()}
+            row |= mixed[index].measure(estimate.target[index], q.direction)
+            row["presence"] = None if estimate.presence is None else number(estimate.presence[index])
+            yield row | {"seconds": round(each_s, 5)}
+
+
+def _head(pair_id: int, direction: int | None, condition: str) -> Row:
+    return {"pair": pair_id, "direction": direction, "condition": condition}
 
 
 def _source(clip: ClipLike) -> str:
     return str(getattr(clip, "source", ""))
 
 
-def _head(pair_id: int, direction: int | None, condition: str, label: str, source: str, query: Query | None) -> Row:
-    return {
-        "pair": pair_id,
-        "direction": direction,
-        "condition": condition,
-        "label": label,
-        "source": source,
-        "query": None if query is None else query.describe(),
-    }
+class _Mixture:
+    """A pair as sound, which measures answers about it."""
 
+    def __init__(self, pair: Pair, sounds: Sounds, seconds: float, metrics: Sequence[str]) -> None:
+        mixed = mix(pair, sounds, seconds=seconds)
+        self.mixture, self.sources = mixed.mixture, mixed.sources
+        references = [*self.sources, None]
+        self._targets = [
+            Target(self.mixture, reference, sample_rate=SAMPLE_RATE, metrics=metrics) for reference in references
+        ]
 
-@dataclass(frozen=True)
-class _Measured:
-    """A mixture, its sources, and what the unprocessed mixture scores for each: SDR and SI-SDR, shape ``(2,)``."""
-
-    mixture: Tensor
-    sources: Tensor
-    before: tuple[Tensor, Tensor]
-
-
-def _mix(pair: Pair, sounds: Sounds, seconds: float) -> _Measured:
-    mixed = mix(pair, sounds, seconds=seconds)
-    twice = mixed.mixture.expand_as(mixed.sources)
-    return _Measured(mixed.mixture, mixed.sources, (sdr(twice, mixed.sources), si_sdr(twice, mixed.sources)))
-
-
-def _measure(answer: Tensor, mixed: _Measured, direction: int | None) -> Row:
-    row: Row = {"energy_db": _number(absent_energy_db(answer, mixture=mixed.mixture))}
-    if direction is None:
+    def measure(self, answer: Tensor, direction: int | None) -> Row:
+        """The columns for an answer to a question about one of the two sounds, or about neither."""
+        if direction is None:
+            return self._targets[2].measure(answer)
+        row = self._targets[direction].measure(answer)
+        if "si_sdr" in row:
+            row["si_sdr_other"] = number(si_sdr(answer, self.sources[1 - direction]))
         return row
-    sdr_before, si_sdr_before = mixed.before
-    sdr_db = sdr(answer, mixed.sources[direction])
-    si_sdr_db = si_sdr(answer.expand_as(mixed.sources), mixed.sources)
-    return row | {
-        "sdr": _number(sdr_db),
-        "sdri": _number(sdr_db - sdr_before[direction]),
-        "si_sdr": _number(si_sdr_db[direction]),
-        "si_sdri": _number(si_sdr_db[direction] - si_sdr_before[direction]),
-        "si_sdr_other": _number(si_sdr_db[1 - direction]),
-    }
-
-
-def _number(value: Tensor) -> float:
-    number = float(value)
-    if math.isnan(number):
-        raise ConfigError("a system's answer is not a number (NaN): there is nothing to measure")
-    return round(min(max(number, -BOUND_DB), BOUND_DB), 5)

@@ -61,15 +61,13 @@ def filtered_sdr(estimate: Tensor, reference: Tensor, *, taps: int = TAPS) -> Te
     shape, length = estimate.shape[:-1], estimate.shape[-1]
     e, s = (_unit(x.reshape(-1, length)) for x in (estimate, reference))
 
-    n_fft = 1 << (length + taps - 2).bit_length()  # long enough that delays do not wrap around
-    spectrum = torch.fft.rfft(s, n=n_fft)
-    r = torch.fft.irfft(spectrum.abs().square(), n=n_fft)[:, :taps]
-    b = torch.fft.irfft(spectrum.conj() * torch.fft.rfft(e, n=n_fft), n=n_fft)[:, :taps]
-    h = _solve_toeplitz(r, b)
+    n_fft = _fft_length(length + taps - 1)  # so long that delays do not wrap around
+    e_spectrum, s_spectrum = torch.fft.rfft(e, n=n_fft), torch.fft.rfft(s, n=n_fft)
+    r = torch.fft.irfft(s_spectrum.abs().square(), n=n_fft)[:, :taps]
+    b = torch.fft.irfft(s_spectrum.conj() * e_spectrum, n=n_fft)[:, :taps]
+    projection = s_spectrum * torch.fft.rfft(_solve_toeplitz(r, b), n=n_fft)
 
-    projection = torch.fft.irfft(spectrum * torch.fft.rfft(h, n=n_fft), n=n_fft)[:, : length + taps - 1]
-    rest = torch.nn.functional.pad(e, (0, taps - 1)) - projection
-    explained, unexplained = energy(projection), energy(rest)
+    explained, unexplained = _spectral_energy(projection), _spectral_energy(e_spectrum - projection)
     unexplained = torch.where(unexplained <= FIT_ROUNDING * explained, 0.0, unexplained)
     ratio_db = 10 * (explained / unexplained).log10()
     return torch.where(energy(e) == 0, -math.inf, ratio_db).reshape(shape)
@@ -88,6 +86,18 @@ def _unit(x: Tensor) -> Tensor:
     """Signals of energy one, so that rounding is relative to one; silence stays."""
     norm = energy(x).sqrt().unsqueeze(-1)
     return x / torch.where(norm == 0, 1.0, norm)
+
+
+def _fft_length(samples: int) -> int:
+    """The least even length of no prime factors but 2, 3 and 5, for which transforms are quick."""
+    sizes = (2 * 3**i * 5**j for i in range(12) for j in range(8))
+    return min(size << max(0, math.ceil(math.log2(samples / size))) for size in sizes)
+
+
+def _spectral_energy(spectrum: Tensor) -> Tensor:
+    """Energy of real signals by Parseval, but for the length of the transform; spectra ``(N, n_fft / 2 + 1)``."""
+    power = spectrum.abs().square()
+    return 2 * power.sum(-1) - power[..., 0] - power[..., -1]
 
 
 def _solve_toeplitz(r: Tensor, b: Tensor) -> Tensor:
