@@ -253,7 +253,7 @@ def loss_on_clips(model: str, pairs_used: int) -> dict[str, float]:
 
     from soundsieve.evaluation.pairs import decoded, mix, read_clips, read_pairs
     from soundsieve.metrics import si_sdr
-    from soundsieve.nn.int8 import to_precision
+    from soundsieve.nn.precision import to_precision
     from soundsieve.query import Query
     from soundsieve.weights.checkpoint import load_system
 

@@ -18,7 +18,7 @@ from soundsieve import audio
 from soundsieve.asking import Asked, How, Options, queries_of, taken
 from soundsieve.audio import ClipMode, Samples
 from soundsieve.errors import AudioError, ConfigError
-from soundsieve.nn.int8 import check_precision, to_precision
+from soundsieve.nn.precision import check_precision, to_precision
 from soundsieve.pouring import pour
 from soundsieve.presence import Span
 from soundsieve.query import Clip, ClipLike, Condition, Query, combine
@@ -54,7 +54,8 @@ def load(
         tokenizer: a ``tokenizer.json``, a folder that holds it or its name on the hub, for published weights:
             RoBERTa's, or for LASS-Net that of BERT, uncased; ``none`` makes a model that is asked by example clips
             alone.
-        precision: what it computes in: ``float32``, or ``int8`` for speed on some CPUs.
+        precision: what it computes in: ``float32``; or, for speed on some CPUs, ``int8``, or ``bf16`` (audiosep,
+            lassnet, uss).
 
     Raises:
         WeightsError: no such model, or its weights are missing, damaged or cannot be fetched.

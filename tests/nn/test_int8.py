@@ -14,15 +14,14 @@ from soundsieve.errors import ConfigError, WeightsError
 from soundsieve.nn import int8
 from soundsieve.nn.int8 import (
     Int8Linear,
-    is_quantised,
     quantise_activations,
     quantise_linears,
     quantise_rows,
-    to_precision,
 )
 from soundsieve.nn.linear import Linear
 from soundsieve.nn.lora import add_lora
 from soundsieve.nn.masknet import MaskNet
+from soundsieve.nn.precision import is_rounded, to_precision
 from soundsieve.query import Condition, Query
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
 from soundsieve.weights.checkpoint import save_system
@@ -149,8 +148,8 @@ def test_which_layers_are_replaced() -> None:
     names = {name for name, child in module.named_modules() if isinstance(child, Int8Linear)}
     attention = {f"mask.layers.0.{name}" for name in ("self_attn.in_proj", "self_attn.out_proj", "linear1", "linear2")}
     assert names == {"own", "torchs", "adapted.qkv", "mask.into"} | attention
-    assert is_quantised(module)
-    assert not is_quantised(module["theirs"])
+    assert is_rounded(module)
+    assert not is_rounded(module["theirs"])
 
 
 def test_a_mask_network_answers_almost_the_same() -> None:
@@ -193,7 +192,7 @@ def test_it_is_for_the_cpu() -> None:
 def test_a_rounded_system_is_not_saved(tmp_path: Path) -> None:
     system = CLAPSep(replace(CLAPSepConfig.debug(), mask_width=64))
     to_precision(system.eval(), "int8")
-    with pytest.raises(WeightsError, match="int8 has let go of its weights"):
+    with pytest.raises(WeightsError, match="has let go of its weights"):
         save_system(tmp_path / "a.safetensors", system)
     assert list(tmp_path.iterdir()) == []
 
@@ -259,7 +258,7 @@ def test_copies_answer_the_same(duplicate: Callable[[nn.Module], nn.Module], ans
         again = duplicate(duplicate(system))
         assert torch.equal(again(x, condition), system(x, condition) if expected is None else expected)
         assert torch.equal(duplicate(again)(x, condition), again(x, condition))
-    assert is_quantised(again)
+    assert is_rounded(again)
 
 
 def test_a_copy_holds_the_rounded_weight() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from soundsieve.errors import ConfigError
-from soundsieve.nn import resunet
+from soundsieve.nn import strips
 from soundsieve.nn.resunet import ResUNet, ResUNetConfig
 from soundsieve.nn.resunet30 import ResUNet30
 from soundsieve.weights.config import from_dict, to_dict
@@ -56,13 +56,16 @@ def test_maps_have_the_spectrograms_size_and_are_zero_where_bins_are_left_out(st
 
 
 @pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("rows", [1, 2, 8, 1000])
-def test_strips_and_folded_norms_change_nothing(style: Style, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rows", [1, 2, 8, 20, 1000])
+@pytest.mark.parametrize("many", [1, 1000], ids=["winograd", "direct"])
+def test_strips_and_folded_norms_change_nothing(
+    style: Style, rows: int, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     net = network(style)
     magnitude, embedding = inputs(77)
     whole = net(magnitude, embedding).detach()  # with gradients: in one piece, norm by norm
-    monkeypatch.setattr(resunet, "_ROWS", 1)
-    monkeypatch.setattr(resunet, "_STRIP", rows * 33)
+    monkeypatch.setattr(strips, "STRIP", rows * 12 * 32)  # the widest maps are 12 channels of 32 bins
+    monkeypatch.setattr(strips, "MANY", many)
     made = 0
     plain = torch.empty
 
@@ -112,6 +115,34 @@ def test_what_is_folded_follows_the_weights(style: Style) -> None:
     whole = net(*given).detach()
     with torch.inference_mode():
         assert close(net(*given), whole)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_nothing_is_folded_in_training(style: Style, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Norms see the batch and learn from it, with and without gradients, before and after an answer."""
+    monkeypatch.setattr(strips.Conv, "strip", None)
+    net = network(style).train()
+    given = inputs(batch=2)
+    norms = [norm for norm in net.modules() if isinstance(norm, nn.BatchNorm2d)]
+    for run in (torch.enable_grad(), torch.no_grad()):
+        before = [norm.running_mean.clone() for norm in norms]
+        with run:
+            net(*given)
+        assert all(bool((norm.running_mean != mean).any()) for norm, mean in zip(norms, before, strict=True))
+    assert all(int(norm.num_batches_tracked) == 2 for norm in norms)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_what_is_folded_is_not_saved(style: Style) -> None:
+    net = network(style)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    with torch.inference_mode():
+        net(*inputs())
+    after = net.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    net.train()
+    assert all(norm.training for norm in net.modules() if isinstance(norm, nn.BatchNorm2d))
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -127,7 +127,7 @@ def test_a_bad_precision_is_told_before_anything_is_loaded(
     with pytest.raises(ConfigError, match="precision is 'loud': choose one of float32, int8"):
         soundsieve.load(name, precision="loud")
     with pytest.raises(ConfigError, match="precision int8 is for the CPU"):
-        soundsieve.nn.int8.check_precision("int8", "meta")
+        soundsieve.nn.precision.check_precision("int8", "meta")
     assert hub.fetched == []
 
 

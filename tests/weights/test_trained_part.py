@@ -102,7 +102,7 @@ def test_what_could_not_be_read_back_is_not_saved(system: CLAPSep, tmp_path: Pat
     with pytest.raises(WeightsError, match="is not its CLAP's"):
         save_trained_part(path, system, digest)
     system.mask_net.into = Int8Linear(torch.ones(64, 64), None)
-    with pytest.raises(WeightsError, match="int8 has let go of its weights"):
+    with pytest.raises(WeightsError, match="has let go of its weights"):
         save_trained_part(path, system, digest)
     assert not list(tmp_path.iterdir())
 

@@ -27,5 +27,9 @@ TokenizerOption: TypeAlias = Annotated[
     ),
 ]
 PrecisionOption: TypeAlias = Annotated[
-    str, typer.Option("--precision", help="What to compute in: float32, or int8 for speed on some CPUs.")
+    str,
+    typer.Option(
+        "--precision",
+        help="What to compute in: float32; or, for speed on some CPUs, int8, or bf16 (audiosep, lassnet, uss).",
+    ),
 ]

@@ -18,7 +18,7 @@ of products in 16 bits, which overflow; that is tried once, and there x is round
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,39 +28,8 @@ from soundsieve.nn.linear import Activation, Linear
 from soundsieve.nn.lora import merge_lora
 from soundsieve.nn.masknet import SelfAttention
 
-Precision: TypeAlias = Literal["float32", "int8"]
-
 _ALGORITHM = {"none": "", "relu": "", "gelu": "none"}
 _SMALLEST = 64  # fewer inputs or outputs than this are not worth the rounding
-
-
-def to_precision(system: nn.Module, precision: str) -> None:
-    """Change, in place and for good, what a system computes in.
-
-    Args:
-        system: any module, for inference on the CPU.
-        precision: ``float32`` leaves it as it is; ``int8`` see `quantise_linears`.
-
-    Raises:
-        ConfigError: there is no such precision, or not for this system on this machine.
-    """
-    check_precision(precision)
-    if precision == "int8":
-        quantise_linears(system, keep=tuple(getattr(system, "kept_float32", ())))
-
-
-def check_precision(precision: str, device: str | torch.device = "cpu") -> None:
-    """Raise what `to_precision` would, before there is a system.
-
-    Raises:
-        ConfigError: there is no such precision, or not on this device or machine.
-    """
-    if precision not in get_args(Precision):
-        raise ConfigError(f"precision is '{precision}': choose one of {', '.join(get_args(Precision))}")
-    if precision == "int8":
-        if torch.device(device).type != "cpu":
-            raise ConfigError("precision int8 is for the CPU: load with device cpu, or use precision float32")
-        steps()  # fails here, not at the first answer, where there is no such product
 
 
 def quantise_linears(module: nn.Module, *, keep: tuple[str, ...] = ()) -> None:
@@ -76,8 +45,9 @@ def quantise_linears(module: nn.Module, *, keep: tuple[str, ...] = ()) -> None:
     Raises:
         ConfigError: this build of torch has no such product, or the module is not on the CPU.
     """
-    for device in {parameter.device for parameter in module.parameters()}:
-        check_precision("int8", device)
+    if any(parameter.device.type != "cpu" for parameter in module.parameters()):
+        raise ConfigError("precision int8 is for the CPU: move the module there first")
+    steps()
     merge_lora(module)
     module.requires_grad_(False)
     for path, parent in list(module.named_modules()):
@@ -93,11 +63,6 @@ def quantise_linears(module: nn.Module, *, keep: tuple[str, ...] = ()) -> None:
             elif isinstance(child, SelfAttention) and min(child.in_proj_weight.shape) >= _SMALLEST:
                 child.in_proj = Int8Linear(child.in_proj_weight, child.in_proj_bias)
                 del child.in_proj_weight, child.in_proj_bias
-
-
-def is_quantised(module: nn.Module) -> bool:
-    """Whether `quantise_linears` has been here."""
-    return any(isinstance(child, Int8Linear) for child in module.modules())
 
 
 class Int8Linear(nn.Module):

@@ -80,13 +80,15 @@ def _onednn_product() -> Callable[..., Any] | None:
             found = product(x, weight, bias, "none", [], "")
             if float((found - exact).norm() / exact.norm()) > _LARGEST_ERROR:
                 return None
-            ours, torchs = _seconds(lambda: product(x, weight, bias, "none", [], ""), lambda: F.linear(x, weight, bias))
+            ours, torchs = shortest_s(
+                lambda: product(x, weight, bias, "none", [], ""), lambda: F.linear(x, weight, bias)
+            )
     except (AttributeError, RuntimeError, NotImplementedError):  # not in this build of torch
         return None
     return product if ours < _WORTHWHILE * torchs else None
 
 
-def _seconds(*runs: Callable[[], object], repeats: int = 9) -> list[float]:
+def shortest_s(*runs: Callable[[], object], repeats: int = 9) -> list[float]:
     """The shortest time of each, taken in turns so that whatever else the machine does hits all alike."""
     times: list[list[float]] = [[] for _ in runs]
     for _ in range(1 + repeats):

@@ -15,9 +15,11 @@ bins left out       the last 1, so that 2^k n remain             the last 2, so 
 at the ends         1 x 1 convolutions                           one more block before the last convolution
 =================== ============================================ =================================================
 
-Maps are ``(B, C, N, F)``: frames, then bins. Where no gradients are asked for, large maps are made strip by strip along
-time, so that what is between two convolutions stays in the processor's cache, and batch norms are folded into the
-convolutions before them: the same function, in a third of the time and memory.
+Maps are ``(B, C, N, F)``: frames, then bins. Training, and whatever asks for gradients, takes each map whole and norm
+by norm. For answers alone, on a processor, the same function is computed one mixture at a time, strip by strip along
+time (`soundsieve.nn.strips`), with what the query adds and the second batch norm of a block folded into the convolution
+between them, and with fewer multiplications where there are many channels (`soundsieve.nn.winograd`). What is folded is
+kept beside the weights, never in place of them.
 """
 
 from __future__ import annotations
@@ -33,17 +35,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from soundsieve.errors import ConfigError
-from soundsieve.nn.kept import Kept
-from soundsieve.nn.linear import linear
+from soundsieve.nn.strips import Conv, Rows, by_strips, scale_and_bias
 
 SLOPE = 0.01
 """Of the leaky ReLUs."""
-
-_STRIP = 2**21
-"""About how many values the widest map of a strip holds (8 MB)."""
-
-_ROWS = 16
-"""How many times as long as what is cut off it a strip is at least."""
 
 Pair = tuple[int, int]
 
@@ -104,35 +99,6 @@ class ResUNetConfig:
             raise ConfigError(f"ResUNet: n_fft {n_fft} must be a multiple of {2 * step}, by which it is reduced")
 
 
-class Conv(nn.Conv2d):
-    """A convolution that keeps the map's size, its batch norm folded in where `folded` is used."""
-
-    def __init__(self, inputs: int, outputs: int, size: int, *, bias: bool) -> None:
-        super().__init__(inputs, outputs, size, padding=size // 2, bias=bias)
-        self._kept = Kept()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, N, F)`` to as many channels as there are outputs."""
-        if self.kernel_size == (1, 1) and x.is_contiguous(memory_format=torch.channels_last):
-            flat = linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
-            return flat.permute(0, 3, 1, 2)
-        return super().forward(x)
-
-    def folded(self, x: Tensor, norm: nn.BatchNorm2d, shift: Tensor) -> Tensor:
-        """``norm(conv(x)) + shift`` in evaluation, for a batch of one; shift ``(1, C, 1, 1)``."""
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        mean, var = norm.running_mean, norm.running_var
-
-        def make() -> Tensor:
-            scale = norm.weight * torch.rsqrt(var + norm.eps)
-            return (self.weight * scale[:, None, None, None]).contiguous(memory_format=torch.channels_last)
-
-        weight = self._kept.get(make, self.weight, norm.weight, var)
-        bias = norm.bias - mean * norm.weight * torch.rsqrt(var + norm.eps)
-        return F.conv2d(x, weight, bias + shift.flatten(), padding=self.kernel_size[0] // 2)
-
-
 def _film(config: ResUNetConfig, channels: int) -> nn.Module:
     """An embedding ``(B, D)`` to what is added to each channel, ``(B, C)``."""
     if config.style == "resunet30":
@@ -147,12 +113,19 @@ def _norm(config: ResUNetConfig, channels: int) -> nn.BatchNorm2d:
 
 def _activated(norm: nn.BatchNorm2d, x: Tensor, shift: Tensor | None = None, slope: float = SLOPE) -> Tensor:
     """leaky ReLU(norm(x) + shift); shift ``(B, C, 1, 1)``."""
-    if norm.training or torch.is_grad_enabled() or len(x) > 1:
-        y: Tensor = norm(x)
-        return F.leaky_relu(y if shift is None else y + shift, slope)
+    y: Tensor = norm(x)
+    return F.leaky_relu(y if shift is None else y + shift.to(y.dtype), slope)
+
+
+def _activated_at_once(norm: nn.BatchNorm2d, x: Tensor, shift: Tensor | None, slope: float = SLOPE) -> Tensor:
+    """`_activated` in evaluation for a batch of one, the shift added to the norm's own bias."""
     bias = norm.bias if shift is None else norm.bias + shift.flatten()
-    y = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, bias, eps=norm.eps)
-    return F.leaky_relu_(y, slope)
+    return F.leaky_relu_(F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, bias, eps=norm.eps), slope)
+
+
+def _for_answers(module: nn.Module, x: Tensor) -> bool:
+    """Whether a map may be made in strips: of one mixture, on a processor, for no gradients."""
+    return not (module.training or torch.is_grad_enabled() or len(x) > 1 or x.device.type != "cpu")
 
 
 class ResidualBlock(nn.Module):
@@ -185,21 +158,22 @@ class ResidualBlock(nn.Module):
         if of_shortcut:
             around = around + of_shortcut[0]
         h = _activated(self.norm1, x, None if self.shifts_last else first)
-        if self.training or torch.is_grad_enabled() or len(x) > 1:
-            h = self.conv1(h) + first if self.shifts_last else self.conv1(h)
-            h = self.conv2(_activated(self.norm2, h, None if self.shifts_last else second))
-        else:
-            h = self.conv2(F.leaky_relu_(self.conv1.folded(h, self.norm2, self._before_second(first, second)), SLOPE))
+        h = self.conv1(h) + first if self.shifts_last else self.conv1(h)
+        h = self.conv2(_activated(self.norm2, h, None if self.shifts_last else second))
         out: Tensor = (h + second if self.shifts_last else h) + around
         return out
 
-    def _before_second(self, first: Tensor, second: Tensor) -> Tensor:
-        """What comes after ``norm2`` and before its activation: norm(y + a) = norm(y) + a * weight / deviation."""
-        if not self.shifts_last:
-            return second
-        assert self.norm2.running_var is not None
-        scale = self.norm2.weight * torch.rsqrt(self.norm2.running_var + self.norm2.eps)
-        return first * scale[:, None, None]
+    def strip(self, x: Rows, shifts: Sequence[Tensor]) -> Rows:
+        """`forward` in evaluation, of rows: two fewer wherever the map goes on."""
+        first, second, *of_shortcut = (shift.flatten() for shift in shifts)
+        before, after = second, None
+        if self.shifts_last:  # norm(y + a) = norm(y) + scale a, and what is added last is added to the sum
+            before, after = first * scale_and_bias(self.norm2)[0], sum(of_shortcut, second)
+        h = x.holding(_activated_at_once(self.norm1, x.values, None if self.shifts_last else shifts[0]))
+        h = self.conv1.strip(h, before, self.norm2)
+        h = self.conv2.strip(h.holding(F.leaky_relu_(h.values, SLOPE)), after)
+        around = x.part(h.start, h.stop)
+        return h.holding(h.values.add_(around if self.shortcut is None else self.shortcut(around)))
 
 
 class Level(nn.Module):
@@ -211,19 +185,29 @@ class Level(nn.Module):
         self.widest = max(widths)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """What maps are made in."""
+        return self.blocks[0].conv1.weight.dtype  # type: ignore[union-attr, return-value]
+
+    @property
     def reach(self) -> int:
         """How many rows around a row it depends on: each 3 x 3 convolution adds one on either side."""
         return 2 * len(self.blocks)
 
-    def prepared(self, embedding: Tensor) -> Callable[[Tensor], Tensor]:
-        """The level for one query: the shifts are computed once, however many strips follow."""
+    def whole(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """``(B, C, N, F)`` to the last width's channels."""
+        for block in self.blocks:
+            x = block(x, [shift.to(x.dtype) for shift in block.shifts(embedding)])  # type: ignore[operator]
+        return x
+
+    def prepared(self, embedding: Tensor) -> Callable[[Rows], Rows]:
+        """`whole` in evaluation, of rows, for one query: its shifts are computed once, however many strips follow."""
         shifts = [block.shifts(embedding) for block in self.blocks]  # type: ignore[operator]
 
-        def run(x: Tensor) -> Tensor:
-            x = x.contiguous(memory_format=torch.channels_last)
+        def run(rows: Rows) -> Rows:
             for block, each in zip(self.blocks, shifts, strict=True):
-                x = block(x, each)
-            return x
+                rows = block.strip(rows, each)  # type: ignore[operator]
+            return rows
 
         return run
 
@@ -238,14 +222,20 @@ class Encoder(Level):
 
     def forward(self, x: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, C, N, F)`` to this level's map and its pooled map."""
-        run = self.prepared(embedding)
+        if not _for_answers(self, x):
+            y = self.whole(self._entered(x), embedding)
+            return y, self.pool(y)
+        run, length = self.prepared(embedding), x.shape[2]
 
-        def rows(start: int, stop: int) -> Tensor:
-            part = x[:, :, start:stop]
-            return run(part if self.stem is None else self.stem(part))
+        def rows(start: int, stop: int) -> Rows:
+            part = x[:, :, start:stop].contiguous(memory_format=torch.channels_last)
+            return run(Rows(self._entered(part), start, length))
 
-        y = _by_strips(rows, x.shape[2], x.shape[3] * self.widest, self.reach)
+        y = by_strips(rows, length, x.shape[3] * self.widest, self.reach)
         return y, self.pool(y)
+
+    def _entered(self, x: Tensor) -> Tensor:
+        return (x if self.stem is None else self.stem(x)).to(self.dtype)
 
 
 class Decoder(Level):
@@ -270,54 +260,34 @@ class Decoder(Level):
 
     def forward(self, x: Tensor, skip: Tensor, embedding: Tensor) -> Tensor:
         """The map from below and the encoder's map of this level to this level's map, or the network's output."""
-        run = self.prepared(embedding)
-        ending = None if self.tail is None else self.tail.prepared(embedding)
         shift = None if self.film is None else self.film(embedding)[..., None, None]
+        if not _for_answers(self, x):
+            raised = self._raised(_activated(self.norm, x, shift, self.slope), skip.shape[2])
+            y = self.whole(torch.cat([raised, skip], dim=1), embedding)
+            return self._ended(y if self.tail is None else self.tail.whole(y, embedding))
+        run, length = self.prepared(embedding), skip.shape[2]
+        ending = None if self.tail is None else self.tail.prepared(embedding)
 
-        def rows(start: int, stop: int) -> Tensor:
-            y = run(torch.cat([self._raised(x, shift, start, stop), skip[:, :, start:stop]], dim=1))
-            return y if ending is None or self.out is None else self.out(ending(y))
+        def rows(start: int, stop: int) -> Rows:
+            first = max(0, start // self.stride[0] - self.overlap)
+            below = x[:, :, first : stop // self.stride[0]].contiguous(memory_format=torch.channels_last)
+            offset = first * self.stride[0]
+            raised = self._raised(_activated_at_once(self.norm, below, shift, self.slope), stop - offset)
+            made = run(Rows(torch.cat([raised[:, :, start - offset :], skip[:, :, start:stop]], dim=1), start, length))
+            made = made if ending is None else ending(made)
+            return made.holding(self._ended(made.values))
 
         reach = self.reach + (0 if self.tail is None else self.tail.reach)
-        reach = -(-reach // self.stride[0]) * self.stride[0]  # cut between rows of the map below
-        return _by_strips(rows, skip.shape[2], skip.shape[3] * self.widest, reach, step=self.stride[0])
+        return by_strips(rows, length, skip.shape[3] * self.widest, reach, step=self.stride[0])
 
-    def _raised(self, x: Tensor, shift: Tensor | None, start: int, stop: int) -> Tensor:
-        """Rows ``start`` to ``stop`` of the upsampled map, multiples of the stride both."""
-        first = max(0, start // self.stride[0] - self.overlap)
-        below = x[:, :, first : stop // self.stride[0]].contiguous(memory_format=torch.channels_last)
-        # Row 2 n of an overlapping kernel, past the last, is left out; the bins are 2 n + 1 again.
-        offset = start - first * self.stride[0]
-        return self.up(_activated(self.norm, below, shift, self.slope))[:, :, offset : offset + stop - start]  # type: ignore[no-any-return]
+    def _raised(self, x: Tensor, rows: int) -> Tensor:
+        """The upsampled map. Row 2 n of an overlapping kernel, past the last, is left out; the bins are 2 n + 1."""
+        y: Tensor = self.up(x)
+        return y[:, :, :rows]
 
-
-def _by_strips(
-    rows: Callable[[int, int], Tensor], length: int, row_values: int, reach: int, *, step: int = 1
-) -> Tensor:
-    """``rows(0, length)``, but where no gradients are asked for in strips that fit a processor's cache.
-
-    Args:
-        rows: makes rows ``start`` to ``stop`` of a map. Row r must depend on rows r - reach to r + reach alone: each
-            strip is made that much longer on both sides, and cut.
-        length: number of rows.
-        row_values: how many values the widest map has in a row.
-        reach: see ``rows``; a multiple of ``step``.
-        step: strips begin and end at multiples of this.
-    """
-    size = max(_ROWS * reach, _STRIP // row_values) // step * step
-    if torch.is_grad_enabled() or not 0 < size < length:
-        return rows(0, length)
-    whole: Tensor | None = None
-    for start in range(0, length, size):
-        stop = min(start + size, length)
-        first, last = max(0, start - reach), min(length, stop + reach)
-        strip = rows(first, last)[:, :, start - first : stop - first]
-        if whole is None:
-            shape = (len(strip), strip.shape[1], length, strip.shape[3])
-            whole = torch.empty(shape, dtype=strip.dtype, device=strip.device, memory_format=torch.channels_last)
-        whole[:, :, start:stop] = strip
-    assert whole is not None
-    return whole
+    def _ended(self, x: Tensor) -> Tensor:
+        """The network's output, in float32, if this is the last one."""
+        return x if self.out is None else self.out(x.to(self.out.weight.dtype))
 
 
 class Center(Level):
@@ -325,7 +295,9 @@ class Center(Level):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """``(B, C, N, F)`` to the same shape."""
-        return self.prepared(embedding)(x)
+        if not _for_answers(self, x):
+            return self.whole(x, embedding)
+        return self.prepared(embedding)(Rows(x.contiguous(memory_format=torch.channels_last), 0, x.shape[2])).values
 
 
 class ResUNet(nn.Module):
@@ -355,6 +327,17 @@ class ResUNet(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
+    def to_bfloat16(self) -> None:
+        """Round the convolutions between the first and the last one, and what passes between them, for good.
+
+        For answers alone, on processors that multiply bfloat16. What enters and what leaves, batch norms and what the
+        query adds stay in float32.
+        """
+        for name, layer in self.named_modules():
+            if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)) and not name.endswith(("stem", "out")):
+                for key, parameter in list(layer.named_parameters()):
+                    setattr(layer, key, nn.Parameter(parameter.detach().bfloat16(), requires_grad=False))
+
     def forward(self, magnitude: Tensor, embedding: Tensor) -> Tensor:
         """Maps of a spectrogram, zero in the bins that are left out.
 
@@ -367,7 +350,7 @@ class ResUNet(nn.Module):
         """
         left_out, frames = self.config.left_out, magnitude.shape[1]
         x = F.pad(magnitude[:, None, :, :-left_out], (0, 0, 0, -frames % self.config.frames_step))
-        if torch.is_grad_enabled() or x.device.type != "cpu":
+        if self.training or torch.is_grad_enabled() or x.device.type != "cpu":
             maps = self._maps(x, embedding)
         else:  # one after the other: as fast on a processor, in a fraction of the memory
             maps = torch.cat([self._maps(x[i : i + 1], embedding[i : i + 1]) for i in range(len(x))])

@@ -27,7 +27,7 @@ from torch.overrides import TorchFunctionMode
 
 from soundsieve.errors import ConfigError, UnreadableError, WeightsError
 from soundsieve.files import replacing
-from soundsieve.nn.int8 import is_quantised
+from soundsieve.nn.precision import is_rounded
 from soundsieve.systems.base import System
 from soundsieve.weights.config import from_dict, to_dict
 from soundsieve.weights.foreign import enough_memory
@@ -77,8 +77,8 @@ def save_system(path: str | Path, system: System, *, dtypes: Mapping[str, Stored
     Raises:
         WeightsError: the system cannot be named or stored, or the file cannot be written.
     """
-    if is_quantised(system):
-        raise WeightsError("a system in precision int8 has let go of its weights: save it before, as float32")
+    if is_rounded(system):
+        raise WeightsError("a system in precision int8 or bf16 has let go of its weights: save it before, as float32")
     if system.name not in SYSTEMS:
         raise WeightsError(f"system '{system.name}' is not known; known: {', '.join(sorted(SYSTEMS))}")
     tensors: dict[str, Tensor] = {}

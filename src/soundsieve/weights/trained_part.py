@@ -23,8 +23,8 @@ from torch import Tensor
 from soundsieve.encoders.clap import CLAP
 from soundsieve.errors import ConfigError, WeightsError
 from soundsieve.files import replacing
-from soundsieve.nn.int8 import is_quantised
 from soundsieve.nn.lora import LoRALinear
+from soundsieve.nn.precision import is_rounded
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
 from soundsieve.weights.checkpoint import _NoRandomInit
 from soundsieve.weights.clap import clap_digest as digest_of
@@ -71,8 +71,8 @@ def save_trained_part(path: str | Path, system: CLAPSep, clap_digest: str) -> No
         WeightsError: the tower's frozen weights are not those of the CLAP, so the file could not be read back; weights
             are broken; or the file cannot be written.
     """
-    if is_quantised(system):
-        raise WeightsError("a system in precision int8 has let go of its weights: save it before, as float32")
+    if is_rounded(system):
+        raise WeightsError("a system in precision int8 or bf16 has let go of its weights: save it before, as float32")
     state, names = system.state_dict(), trained_names(system)
     audio = system.clap.audio.state_dict()
     for name, value in system.tower.state_dict().items():
