@@ -38,6 +38,7 @@ class Mixing:
         whole: draw whole numbers alone.
         segment_s: seconds of every recording that are taken; shorter ones are followed by zeros. None: as much as the
             target has.
+        or_ready: take an example as it is where the list names a mixture that exists, and mix only the others.
         peak: to what the largest sample of a mixture is turned down, target and all, where it would be past 1.
 
     Raises:
@@ -49,6 +50,7 @@ class Mixing:
     high: float = 0.0
     whole: bool = False
     segment_s: float | None = None
+    or_ready: bool = False
     peak: float = 0.9
 
     def __post_init__(self) -> None:
@@ -69,10 +71,15 @@ class Mixing:
         return [round(self.low + (self.high - self.low) * rng.random(), _DRAWN_DIGITS) for _ in range(times)]
 
     def describe(self) -> str:
-        """In one word that `parse` takes, such as ``snr:-15:15``."""
+        """In short, as `parse` takes it, such as ``snr:-15:15``."""
         if self.kind == "ready":
             return "ready"
-        return f"{self.kind}:{self.low:g}" + (f":{self.high:g}" if self.high > self.low else "")
+        drawn = f":{self.high:g}" if self.high > self.low else ""
+        return f"{'ready or ' * self.or_ready}{self.kind}:{self.low:g}{drawn}"
+
+    def is_ready(self, example: Example) -> bool:
+        """Whether an example's mixture exists, and is taken as it is."""
+        return self.kind == "ready" or (self.or_ready and bool(example.mixture))
 
     def needs(self, example: Example) -> tuple[str, ...]:
         """Which recordings an example is mixed of.
@@ -80,7 +87,7 @@ class Mixing:
         Raises:
             ConfigError: the list does not name them.
         """
-        if self.kind == "ready":
+        if self.is_ready(example):
             if not example.mixture:
                 raise ConfigError(
                     f"example {example.example_id} has no ready-made mixture: choose another mixing (--mix)"
@@ -104,7 +111,7 @@ def parse(text: str, usual: Mixing) -> Mixing:
         kind = ""
     if kind not in ("ready", "snr", "lufs") or (kind == "ready") != (not values) or len(values) > 2:
         raise ConfigError(f"there is no mixing '{text}': write ready, snr:0, snr:-15:15 or lufs:-35:-25")
-    return replace(usual, kind=kind, low=low, high=high, whole=False)
+    return replace(usual, kind=kind, low=low, high=high, whole=False, or_ready=False)
 
 
 @dataclass(frozen=True)
@@ -148,7 +155,7 @@ def mix(example: Example, mixing: Mixing, sounds: Sounds, *, sample_rate: int, s
     """
     mixing.needs(example)
     try:
-        if mixing.kind == "ready":
+        if mixing.is_ready(example):
             return _ready(example, mixing, sounds, sample_rate)
         target = _piece(sounds(example.target), example, mixing, sample_rate)
         interferers = [
@@ -164,11 +171,16 @@ def mix(example: Example, mixing: Mixing, sounds: Sounds, *, sample_rate: int, s
             scaled = _sum([_at_loudness(x, y, sample_rate) for x, y in zip(interferers, levels[1:], strict=True)])
     except (ValueError, AudioError) as error:
         raise AudioError(f"example {example.example_id} cannot be mixed: {error}") from error
-    mixture = target + scaled
-    peak = float(mixture.abs().max())
-    if peak > 1:
-        target, mixture = target * (mixing.peak / peak), mixture * (mixing.peak / peak)
-    return Mixture(mixture, target)
+    return within(Mixture(target + scaled, target), mixing.peak)
+
+
+def within(mixed: Mixture, peak: float) -> Mixture:
+    """A mixture whose largest sample is past 1 turned down to ``peak``, target and all; any other as it is."""
+    largest = float(mixed.mixture.abs().max())
+    if largest <= 1:
+        return mixed
+    reference = None if mixed.reference is None else mixed.reference * (peak / largest)
+    return Mixture(mixed.mixture * (peak / largest), reference)
 
 
 def _ready(example: Example, mixing: Mixing, sounds: Sounds, sample_rate: int) -> Mixture:

@@ -16,6 +16,7 @@ from soundsieve.evaluation.benchmarks.mixing import Mixing
 READY = Mixing("ready")
 AT_0_DB = Mixing("snr", segment_s=10.0)
 ROW_SNR = Mixing("snr")
+READY_OR_0_DB = Mixing("snr", or_ready=True)
 DRAWN_SNR = Mixing("snr", -15.0, 14.0, whole=True, segment_s=10.24)
 
 
@@ -345,8 +346,8 @@ _ALL = (
         list_at="a CSV file with the columns of an example; see below",
         audio_at="wherever its paths lead",
         licence="its recordings'",
-        mixing=AT_0_DB,
-        made="As --mix says; by default what is not ready-made is mixed at 0 dB, or at the ratio of its row.",
+        mixing=READY_OR_0_DB,
+        made="What is not ready-made is mixed at 0 dB, or at the ratio of its row, or as --mix says.",
         sample_rate=32000,
         conditions=(
             "text",
