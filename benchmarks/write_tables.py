@@ -310,6 +310,35 @@ def recall_table(result: dict[str, Any]) -> str:
     )
 
 
+def caption_cache_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/caption_cache.py` measured."""
+    lines = [
+        "| search | queries/s, batch of 64 | recall@1, clips | recall@1, captions |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, row in result["rows"].items():
+        shown = f"**{name}**" if row.get("usual") else name
+        recalls = " | ".join(f"{row['recall'][kind]:.4f}" for kind in ("clips", "captions"))
+        lines.append(f"| {shown} | {row['queries_per_s']:.0f} | {recalls} |")
+    seconds, mb, machine, queries = result["seconds"], result["mb"], result["machine"], result["queries"]
+    captions = result["captions"]
+    sizes = ", ".join(f"{name} {size:.0f} MB" for name, size in mb.items())
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    lines += [
+        "",
+        f"{captions:,} captions, {result['width']} wide: written by the grammar in {seconds['written']:.0f} s, built "
+        f"in {seconds['built']:.0f} s: {captions / seconds['embedded']:.0f} captions/s embedded, index "
+        f"{seconds['index']:.0f} s. On disk: {sum(mb.values()):.0f} MB ({sizes}).",
+        f"Queries: {queries['clips']} test clips, embedded as sound, and {queries['captions']} captions that the cache "
+        "does not hold. The usual number of cells is set in bold.",
+        f"Against vectors that were never float16, the nearest of {result['compared']:,} captions is the same for "
+        f"{100 * result['float16_agreement']:.2f}% of the queries.",
+        f"{result['threads']} thread(s) of {machine['cpu']} ({machine['cores']} cores, {machine['memory_gib']} GiB), "
+        f"{machine['system']}, {versions}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def models_table() -> str:
     """The catalogue of models."""
     from soundsieve.weights.catalog import CATALOG
@@ -364,6 +393,7 @@ def render(name: str) -> str:
         "presence": presence_table,
         "spans": spans_table,
         "seams": seams_table,
+        "caption_cache": caption_cache_table,
     }
     return kinds.get(result.get("kind"), quality_table)(result)
 

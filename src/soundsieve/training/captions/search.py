@@ -114,8 +114,8 @@ def make_index(kind: IndexKind, vectors: Tensor, *, cells: int | None = None, pr
     Args:
         kind: see `IndexKind`; ``flat`` is the matrix product where faiss is not installed, with the same answers.
         vectors: unit vectors ``(N, D)``.
-        cells: of an ``ivf``; about 2 sqrt(N) unless given.
-        probes: how many cells of an ``ivf`` are looked into; a thirty-second of them unless given, at least 8.
+        cells: of an ``ivf``; about 4 sqrt(N) unless given.
+        probes: how many cells of an ``ivf`` are looked into; a sixteenth of them unless given, at least 64.
 
     Raises:
         ConfigError: there is no such kind, or an ``ivf`` is asked for without faiss.
@@ -129,7 +129,7 @@ def make_index(kind: IndexKind, vectors: Tensor, *, cells: int | None = None, pr
         flat = faiss.IndexFlatIP(width)
         _add(flat, vectors)
         return Faiss(flat, vectors)
-    cells = min(cells or round(2 * math.sqrt(len(vectors))), len(vectors))
+    cells = min(cells or round(4 * math.sqrt(len(vectors))), len(vectors))
     # The float16 values as they are, not their distance from the cell's centre: scores equal those of the product.
     index = faiss.IndexIVFScalarQuantizer(
         faiss.IndexFlatIP(width), width, cells, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
@@ -139,7 +139,7 @@ def make_index(kind: IndexKind, vectors: Tensor, *, cells: int | None = None, pr
     chosen = chosen[: max(cells * _TRAINING_VECTORS_PER_CELL, 1)].sort().values
     index.train(vectors[chosen].float().numpy())
     _add(index, vectors)
-    index.nprobe = min(cells, probes or max(8, cells // 32))
+    index.nprobe = min(cells, probes or max(64, cells // 16))
     return Faiss(index, vectors)
 
 
