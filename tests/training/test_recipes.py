@@ -8,9 +8,11 @@ import pytest
 from soundsieve.encoders.clap import CLAPConfig
 from soundsieve.encoders.text import SentenceEncoderConfig
 from soundsieve.errors import ConfigError
+from soundsieve.systems.audiosep import AudioSepConfig
 from soundsieve.systems.clapsep import CLAPSepConfig
 from soundsieve.systems.lassnet import LASSNetConfig
 from soundsieve.systems.sieve import SieveConfig
+from soundsieve.systems.uss import USSConfig
 from soundsieve.training.build import MAKERS
 from soundsieve.training.fit import Plateau
 from soundsieve.training.recipe import build_config, read_recipe
@@ -18,7 +20,7 @@ from soundsieve.training.tasks.clap import CLAPTaskConfig
 from soundsieve.training.tasks.clapsep import CLAPSepTaskConfig
 from soundsieve.training.tasks.distill import DistillConfig
 from soundsieve.training.tasks.listener import ListenerTaskConfig
-from soundsieve.training.tasks.resunet import LASSNetTaskConfig
+from soundsieve.training.tasks.resunet import AudioSepTaskConfig, LASSNetTaskConfig, USSTaskConfig
 from soundsieve.training.tasks.separation import SeparationTaskConfig
 from soundsieve.training.tasks.sieve import SieveTaskConfig
 from soundsieve.weights.config import from_dict
@@ -29,7 +31,9 @@ CONFIGS = {
     "sieve": (SieveConfig, SieveTaskConfig),
     "clap": (CLAPConfig, CLAPTaskConfig),
     "clapsep": (CLAPSepConfig, CLAPSepTaskConfig),
+    "audiosep": (AudioSepConfig, AudioSepTaskConfig),
     "lassnet": (LASSNetConfig, LASSNetTaskConfig),
+    "uss": (USSConfig, USSTaskConfig),
     "distill": (SentenceEncoderConfig, DistillConfig),
     "listener": (SieveConfig, ListenerTaskConfig),
     "separation": (SieveConfig, SeparationTaskConfig),

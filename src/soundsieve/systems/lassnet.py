@@ -9,9 +9,10 @@ processor is made of a `SentenceEncoder` and the lighter blocks of ``resunet30``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ from soundsieve.errors import ConfigError
 from soundsieve.nn.resunet import ResUNet, ResUNetConfig
 from soundsieve.query import Condition, Query
 from soundsieve.systems.base import System
+
+TextEncoder: TypeAlias = CaptionEncoder | SentenceEncoder
 
 
 def _resunet() -> ResUNetConfig:
@@ -90,7 +93,7 @@ class LASSNet(System):
         self,
         config: LASSNetConfig,
         *,
-        text: CaptionEncoder | SentenceEncoder | None = None,
+        text: TextEncoder | None = None,
         tokenizer: JSONTokenizer | None = None,
         assets: Mapping[str, str] | None = None,
     ) -> None:
@@ -127,8 +130,19 @@ class LASSNet(System):
     def encode_query(self, query: Query) -> Condition:
         """The vectors of the texts, averaged."""
         self.check_query(query)
-        wanted = self.text.encode(query.text).mean(0, keepdim=True)
+        wanted = self.embed_text(query.text).mean(0, keepdim=True)
         return Condition(wanted, torch.zeros_like(wanted))
+
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
+        """Vectors of texts, shape ``(B, D)``, as the network takes them.
+
+        A `SentenceEncoder`'s are of length one, so that each of their values is small: they are scaled to a mean square
+        of one, and a network learns to listen to them in a tenth of the steps.
+        """
+        input_ids, attention_mask = self.text.tokenize(texts)
+        device = self.text.project.weight.device
+        vectors: Tensor = self.text(input_ids.to(device), attention_mask.to(device))
+        return vectors * math.sqrt(vectors.shape[1]) if isinstance(self.text, SentenceEncoder) else vectors
 
     def forward(self, mixture: Tensor, condition: Condition) -> Tensor:
         """Separate mixtures ``(B, T)`` of any length.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 
 from soundsieve.errors import ConfigError
@@ -79,14 +80,26 @@ def build_task(recipe: Recipe, data: Data) -> Task:
     return MAKERS[recipe.task](recipe, data)
 
 
-def _sieve(recipe: Recipe, data: Data) -> Task:
-    from soundsieve.systems.sieve import SieveConfig
-    from soundsieve.training.tasks.sieve import SieveTask, SieveTaskConfig
+SYSTEMS: dict[str, tuple[str, str, str, str]] = {
+    "sieve": ("sieve", "SieveConfig", "sieve", "SieveTask"),
+    "listener": ("sieve", "SieveConfig", "listener", "ListenerTask"),
+    "clapsep": ("clapsep", "CLAPSepConfig", "clapsep", "CLAPSepTask"),
+    "audiosep": ("audiosep", "AudioSepConfig", "resunet", "AudioSepTask"),
+    "lassnet": ("lassnet", "LASSNetConfig", "resunet", "LASSNetTask"),
+    "uss": ("uss", "USSConfig", "resunet", "USSTask"),
+}
+"""Tasks over a system and labelled clips -> (module of the system, its config, module of the task, its class, whose own
+config has its name and ``Config``); what is not asked for is not imported."""
 
-    model = build_config(SieveConfig, recipe.model)
-    options = from_dict(SieveTaskConfig, recipe.options, where="options")
+
+def _system(recipe: Recipe, data: Data) -> Task:
+    system, config, module, task = SYSTEMS[recipe.task]
+    tasks = import_module(f"soundsieve.training.tasks.{module}")
+    model = build_config(getattr(import_module(f"soundsieve.systems.{system}"), config), recipe.model)
+    options = from_dict(getattr(tasks, f"{task}Config"), recipe.options, where="options")
     train, validation = (data.store(split, model.sample_rate) for split in ("train", "validation"))
-    return SieveTask(model, options, train, validation, seed=recipe.seed)
+    made: Task = getattr(tasks, task)(model, options, train, validation, seed=recipe.seed)
+    return made
 
 
 def _clap(recipe: Recipe, data: Data) -> Task:
@@ -97,36 +110,6 @@ def _clap(recipe: Recipe, data: Data) -> Task:
     options = from_dict(CLAPTaskConfig, recipe.options, where="options")
     train, validation = (data.store(split, model.audio.sample_rate) for split in ("train", "validation"))
     return CLAPTask(model, options, train, validation, seed=recipe.seed)
-
-
-def _clapsep(recipe: Recipe, data: Data) -> Task:
-    from soundsieve.systems.clapsep import CLAPSepConfig
-    from soundsieve.training.tasks.clapsep import CLAPSepTask, CLAPSepTaskConfig
-
-    model = build_config(CLAPSepConfig, recipe.model)
-    options = from_dict(CLAPSepTaskConfig, recipe.options, where="options")
-    train, validation = (data.store(split, model.sample_rate) for split in ("train", "validation"))
-    return CLAPSepTask(model, options, train, validation, seed=recipe.seed)
-
-
-def _listener(recipe: Recipe, data: Data) -> Task:
-    from soundsieve.systems.sieve import SieveConfig
-    from soundsieve.training.tasks.listener import ListenerTask, ListenerTaskConfig
-
-    model = build_config(SieveConfig, recipe.model)
-    options = from_dict(ListenerTaskConfig, recipe.options, where="options")
-    train, validation = (data.store(split, model.sample_rate) for split in ("train", "validation"))
-    return ListenerTask(model, options, train, validation, seed=recipe.seed)
-
-
-def _lassnet(recipe: Recipe, data: Data) -> Task:
-    from soundsieve.systems.lassnet import LASSNetConfig
-    from soundsieve.training.tasks.resunet import LASSNetTask, LASSNetTaskConfig
-
-    model = build_config(LASSNetConfig, recipe.model)
-    options = from_dict(LASSNetTaskConfig, recipe.options, where="options")
-    train, validation = (data.store(split, model.sample_rate) for split in ("train", "validation"))
-    return LASSNetTask(model, options, train, validation, seed=recipe.seed)
 
 
 def _separation(recipe: Recipe, data: Data) -> Task:
@@ -151,12 +134,9 @@ def _distill(recipe: Recipe, data: Data) -> Task:
 
 
 MAKERS: dict[str, Callable[[Recipe, Data], Task]] = {
-    "sieve": _sieve,
+    **dict.fromkeys(SYSTEMS, _system),
     "clap": _clap,
-    "clapsep": _clapsep,
-    "lassnet": _lassnet,
-    "distill": _distill,
-    "listener": _listener,
     "separation": _separation,
+    "distill": _distill,
 }
 """Tasks by name."""

@@ -19,16 +19,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from soundsieve.encoders.text import SentenceEncoder
+from soundsieve.encoders.bert import BERTConfig, CaptionEncoder
+from soundsieve.encoders.text import SentenceEncoder, SentenceEncoderConfig
+from soundsieve.errors import ConfigError
 from soundsieve.losses import l1_loss, sdr_loss
 from soundsieve.query import Condition
+from soundsieve.systems.audiosep import AudioSep, AudioSepConfig
 from soundsieve.systems.base import System
-from soundsieve.systems.lassnet import LASSNet, LASSNetConfig
+from soundsieve.systems.lassnet import LASSNet, LASSNetConfig, TextEncoder
+from soundsieve.systems.uss import USS, USSConfig
 from soundsieve.training.store import ClipStore
 from soundsieve.training.tasks.asking import AskingConfig, AskingTask
 from soundsieve.training.tasks.base import Batch
 from soundsieve.weights.checkpoint import save_system
-from soundsieve.weights.clap import clap_digest
+from soundsieve.weights.clap import clap_digest, find_tokenizer, load_clap
+from soundsieve.weights.hub import BERT_TOKENIZER
+from soundsieve.weights.pretrained import load_bert, load_tagger
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": l1_loss, "sdr": sdr_loss}
 
@@ -100,7 +106,11 @@ class LASSNetTaskConfig(ResUNetTaskConfig):
     """What a LASS-Net is trained on and for."""
 
     text_encoder: str | None = None
-    """Weights of the text encoder: a file of the text recipe. None for an untrained one."""
+    """Weights of the text encoder: for a BERT, a file or folder from the Hugging Face hub; for a sentence encoder, a
+    file of the text recipe. None for an untrained one."""
+    tokenizer: str | None = None
+    """The tokenizer of a BERT, a ``tokenizer.json`` or its folder; None for that of BERT, uncased, which is fetched (or
+    for the built-in one of letters that BERT has at toy size)."""
     train_text_encoder: bool = True
     """Train the text encoder along with the network, as published; false keeps it as it is."""
 
@@ -112,8 +122,7 @@ class LASSNetTask(ResUNetTask):
         self, model: LASSNetConfig, config: LASSNetTaskConfig, train: ClipStore, validation: ClipStore, *, seed: int
     ) -> None:
         torch.manual_seed(seed)
-        text = SentenceEncoder.load(config.text_encoder) if config.text_encoder else None
-        system = LASSNet(model, text=text)
+        system = LASSNet(model, text=_text_encoder(model.text, config))
         if not config.train_text_encoder:
             system.freeze_text()
         self.config = config
@@ -124,6 +133,89 @@ class LASSNetTask(ResUNetTask):
         assert isinstance(module, LASSNet)
         device = batch["mixture"].device
         if not self.config.train_text_encoder:
-            return self.text_vectors(module.text.encode, device)[batch["text"]]
-        ids, mask = module.text.tokenize([self.sampler.texts[i] for i in batch["text"].tolist()])
-        return module.text(ids.to(device), mask.to(device))  # type: ignore[no-any-return]
+            return self.text_vectors(module.embed_text, device)[batch["text"]]
+        return module.embed_text([self.sampler.texts[i] for i in batch["text"].tolist()])
+
+
+def _text_encoder(sizes: BERTConfig | SentenceEncoderConfig, config: LASSNetTaskConfig) -> TextEncoder:
+    if isinstance(sizes, SentenceEncoderConfig):
+        return SentenceEncoder.load(config.text_encoder) if config.text_encoder else SentenceEncoder(sizes)
+    text = CaptionEncoder(sizes)
+    if text.tokenizer is None or config.tokenizer:
+        text.tokenizer = find_tokenizer(config.tokenizer, sizes, BERT_TOKENIZER)
+    if config.text_encoder:
+        load_bert(text.bert, config.text_encoder)
+    return text
+
+
+@dataclass(frozen=True)
+class AudioSepTaskConfig(ResUNetTaskConfig):
+    """What an AudioSep is trained on and for."""
+
+    clap: str | None = None
+    """The trained CLAP: a file of a clap recipe, or the published ``.pt``. None for an untrained one, drawn by the
+    recipe's seed (for tests)."""
+    tokenizer: str | None = None
+    """The tokenizer of ``clap``; see `tasks.clapsep.CLAPSepTaskConfig`."""
+    text_ratio: float = 1.0
+    """Share of steps that are asked in words; the others are asked by the target itself, as CLAP hears it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.text_ratio <= 1:
+            raise ConfigError(f"text_ratio is a share, from 0 to 1, not {self.text_ratio}")
+
+
+class AudioSepTask(ResUNetTask):
+    """A `Task` over an AudioSep; arguments as of `tasks.sieve.SieveTask`."""
+
+    def __init__(
+        self, model: AudioSepConfig, config: AudioSepTaskConfig, train: ClipStore, validation: ClipStore, *, seed: int
+    ) -> None:
+        torch.manual_seed(seed)
+        clap = load_clap(config.clap, tokenizer=config.tokenizer) if config.clap else None
+        system = AudioSep(model, clap=clap)
+        if system.clap.tokenizer is None:
+            raise ConfigError("this CLAP reads no text: name its tokenizer in options.tokenizer")
+        self.config = config
+        super().__init__(system, "clap", config, train, validation, seed=seed)
+
+    def batch(self, step: int) -> Batch:
+        """As of all, and whether this step is asked in words."""
+        in_words = np.random.default_rng([self.seed, step, 1]).random() < self.config.text_ratio
+        return super().batch(step) | {"in_words": torch.tensor(in_words)}
+
+    def embedding(self, module: nn.Module, batch: Batch) -> Tensor:
+        """CLAP's vectors of the captions, or of the targets."""
+        assert isinstance(module, AudioSep)
+        if bool(batch["in_words"]):
+            return self.text_vectors(module.clap.embed_text, batch["mixture"].device)[batch["text"]]
+        return module.embed_audio(batch["target"])
+
+
+@dataclass(frozen=True)
+class USSTaskConfig(ResUNetTaskConfig):
+    """What a USS is trained on and for."""
+
+    tagger: str | None = None
+    """The trained tagger: the published ``Cnn14_mAP=0.431.pth``, or a whole USS. None for an untrained one, drawn by
+    the recipe's seed (for tests)."""
+
+
+class USSTask(ResUNetTask):
+    """A `Task` over a USS; arguments as of `tasks.sieve.SieveTask`."""
+
+    def __init__(
+        self, model: USSConfig, config: USSTaskConfig, train: ClipStore, validation: ClipStore, *, seed: int
+    ) -> None:
+        torch.manual_seed(seed)
+        system = USS(model)
+        if config.tagger:
+            load_tagger(system.tagger, config.tagger)
+        super().__init__(system, "tagger", config, train, validation, seed=seed)
+
+    def embedding(self, module: nn.Module, batch: Batch) -> Tensor:
+        """The probabilities of the targets, and no class by name."""
+        assert isinstance(module, USS)
+        probabilities = module.tag(batch["target"])
+        return torch.cat([probabilities, torch.zeros_like(probabilities)], dim=1)

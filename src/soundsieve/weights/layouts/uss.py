@@ -70,9 +70,28 @@ def uss_state(
     within = [key for key in published if key.startswith((NETWORK, TAGGER))]
     check_names(published, needed=(), known={*within, *detector}, what=what)
     network = resunet30_state(published, ours, config.n_fft, prefix=NETWORK, what=what)
+    return network | tagger_state(published, ours, config.tagger, what=what)
+
+
+def tagger_state(
+    published: Mapping[str, Tensor], ours: Mapping[str, Tensor], config: Cnn14Config, *, what: str
+) -> dict[str, Tensor]:
+    """The part ``tagger.`` of a `USS`'s state dict, out of the entries behind ``query_net.base.``.
+
+    Args:
+        published: a state dict; other entries are not looked at.
+        ours: names and shapes of that part, or of the whole.
+        config: the tagger's sizes.
+        what: the file, for messages.
+
+    Raises:
+        WeightsError: an entry is missing, unexpected, misshapen, broken, or a constant that is another one.
+    """
+    constants = _tagger_constants(config)
     own = {key: tensor for key, tensor in published.items() if key.startswith(TAGGER)}
     check_constants(own, constants, what)
-    return network | state_by_keys(own, tagger, ours, constants, what)
+    keys = {name: uss_key(name) for name in ours if name.startswith("tagger.")}
+    return state_by_keys(own, keys, ours, constants, what)
 
 
 def _tagger_constants(config: Cnn14Config) -> dict[str, Tensor]:
