@@ -125,7 +125,8 @@ def test_what_cannot_be_mixed_is_named_or_left_out_in_a_row(folder: Path) -> Non
     with pytest.raises(AudioError, match="example quiet cannot be mixed: the target is silent; --allow-missing"):
         list(evaluate(Knowing(), [silent], asked))
     rows = list(evaluate(Knowing(), [silent, *EXAMPLES], asked, leave_out=True))
-    assert rows[0] == {"example": "quiet", "left_out": "example quiet cannot be mixed: the target is silent"}
+    reason = "example quiet cannot be mixed: the target is silent"
+    assert rows[0] == {"example": "quiet", "condition": "left out", "reason": reason}
     assert {row["example"] for row in rows[1:]} == {"first", "second"}
     done = {key_of(row) for row in rows}
     assert list(evaluate(Knowing(), [silent, *EXAMPLES], asked, done=done)) == []

@@ -1,4 +1,4 @@
-"""``soundsieve evaluate``: measure a model on the project's own test mixtures."""
+"""``soundsieve evaluate``: measure a model on the project's own test mixtures, or on a published list of others."""
 
 from __future__ import annotations
 
@@ -8,18 +8,37 @@ import time
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from soundsieve.cli.evaluate_list import evaluate_list
+from soundsieve.cli.list_options import (
+    LISTS,
+    AllowMissingOption,
+    AudioOption,
+    LimitOption,
+    ListOption,
+    MixOption,
+    SeedOption,
+    opened,
+)
 from soundsieve.cli.model_options import ClapOption, PrecisionOption, TokenizerOption, WeightsOption
 from soundsieve.errors import ConfigError
 
 if TYPE_CHECKING:
     from soundsieve.evaluation.measuring import Row
+    from soundsieve.separator import Separator
+
+CORPUS = "corpus"
+MEASURED = ("sdr", "si_sdr", "filtered_sdr", "si_snr")
+"""By default, on the project's own mixtures."""
 
 
 def evaluate(
+    benchmark: Annotated[
+        str, typer.Argument(help="corpus: the project's own; or a name of docs/benchmarks.md, with --list and --audio.")
+    ] = CORPUS,
     model: Annotated[
         str, typer.Option("--model", "-m", help="Name or file of a model; see `soundsieve models`.")
     ] = "starter",
@@ -35,15 +54,20 @@ def evaluate(
         "benchmarks/paraphrases.csv"
     ),
     conditions: Annotated[
-        str, typer.Option(help="Ways to ask, separated by commas, such as text,absent; all by default.")
+        str,
+        typer.Option(help="Ways to ask, separated by commas, such as text,absent; by default all, or the benchmark's."),
     ] = "",
     metrics: Annotated[
-        str, typer.Option(help="What is measured: of sdr, si_sdr, filtered_sdr, si_snr; gains are measured with them.")
-    ] = "sdr,si_sdr,filtered_sdr,si_snr",
+        str,
+        typer.Option(
+            help="What is measured, of sdr, si_sdr, filtered_sdr, si_snr, pesq, ssnr (gains with it); by default the "
+            "first four, or the benchmark's."
+        ),
+    ] = "",
     examples_from: Annotated[
         Path | None, typer.Option(help="A further list of clips, of any split, to draw example clips from.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Measure the first mixtures only.")] = None,
+    limit: LimitOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Summary (JSON); the rows (.jsonl) and tables (.md) go beside."),
@@ -55,17 +79,31 @@ def evaluate(
         bool,
         typer.Option("--make-pairs", help="Draw the list of mixtures anew from the test clips, write it, and stop."),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of what is drawn: paraphrases, and the list with --make-pairs.")] = 0,
+    seed: SeedOption = 0,
+    list_file: ListOption = None,
+    audio: AudioOption = None,
+    mix: MixOption = None,
+    shots: Annotated[int, typer.Option(min=1, help="Example clips for the way `examples`.", rich_help_panel=LISTS)] = 5,
+    allow_missing: AllowMissingOption = False,
 ) -> None:
     """Measure a model: SDR improvement with 95% intervals for every way to ask, and what it answers in vain.
 
     Two test clips of different labels are mixed at 0 dB, 5 s each time, and both are asked for: by caption, with the
     other excluded, by other words, by example clips, and so on. Needs the lists in the project's benchmarks folder.
 
+    soundsieve evaluate clapsep-esc50 --list esc_eval.csv --audio ESC-50/audio measures on a published list instead,
+    mixed and measured as its authors do; a recording that is missing is an error, told before anything is computed.
+
     A run that was cut short goes on where it stopped when the same command is given again.
     """
     from soundsieve.evaluation import pairs as lists
 
+    if benchmark == CORPUS and (list_file or audio or mix or allow_missing):
+        raise ConfigError(
+            f"{CORPUS} has its own list and clips: --list, --audio, --mix and --allow-missing are for others"
+        )
+    if benchmark != CORPUS and make_pairs:
+        raise ConfigError(f"--make-pairs draws the list of {CORPUS}; {benchmark} has a published one")
     sounds = lists.decoded(clips.parent)
     if make_pairs:
         drawn = lists.make_pairs(lists.read_clips(clips, split="test"), sounds, n=limit, seed=seed)
@@ -85,9 +123,34 @@ def evaluate(
         torch.set_num_threads(threads)
     asked, named = _listed(conditions), _listed(metrics)
     measuring.choose(named)
+
+    def loaded() -> Separator:
+        return load(model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision)
+
+    def of_model() -> dict[str, Any]:
+        sha256 = _weights_sha256(model if weights is None else str(weights))
+        return {"model": model, "weights_sha256": sha256, "precision": precision}
+
+    command = shlex.join(["soundsieve", *sys.argv[1:]])
+    if benchmark != CORPUS:
+        evaluate_list(
+            opened(benchmark, list_file, audio, mix=mix, seed=seed, limit=limit),
+            loaded,
+            of_model,
+            _progress,
+            conditions=asked,
+            metrics=named,
+            shots=shots,
+            batch_size=batch_size,
+            allow_missing=allow_missing,
+            output=output,
+            command=command,
+        )
+        return
+    named = named or list(MEASURED)
     by_path = {clip.path: clip for clip in lists.read_clips(clips)}
     chosen = lists.read_pairs(pairs, by_path)[:limit]
-    separator = load(model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision)
+    separator = loaded()
     system = separator.system
     questions = run.plan(
         chosen,
@@ -102,13 +165,7 @@ def evaluate(
     )
     if not questions:
         raise ConfigError(f"nothing can be asked: '{model}' understands {', '.join(sorted(system.queries))}")
-    of_run = {
-        "model": model,
-        "weights_sha256": _weights_sha256(model if weights is None else str(weights)),
-        "precision": precision,
-        "pairs": len(chosen),
-        "pairs_sha256": report.sha256(pairs),
-    }
+    of_run = of_model() | {"pairs": len(chosen), "pairs_sha256": report.sha256(pairs)}
     depends_on = of_run | {
         "clips_sha256": report.sha256(clips),
         "conditions": asked,
@@ -131,7 +188,7 @@ def evaluate(
     summary = report.summarise(kept.rows, presence_threshold=separator.presence_threshold)
     summary["not_applicable"] = {name: why for name in named if (why := why_not(name, system))}
     summary["run"] = of_run | {
-        "command": shlex.join(["soundsieve", *sys.argv[1:]]),
+        "command": command,
         "seconds": round(time.perf_counter() - started, 1),
         "environment": report.environment(),
     }

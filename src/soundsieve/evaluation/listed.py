@@ -11,7 +11,7 @@ Rows are plain dicts, ready for one line of JSON each:
     presence          what the system says of the sound being there at all, 0 to 1, or None
     seconds           what the answer took, its share of the batch; None where no system was asked
 
-An example that cannot be mixed is a row too, with the reason as ``left_out`` instead of all but its name.
+An example that cannot be mixed is a row too: its condition is `LEFT_OUT`, and it has the ``reason`` instead of the rest.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ CONDITIONS = {
     "example+unlike": "one such clip, and one of the other sound as exclusion",
 }
 """Every way to ask, in the order of the tables."""
+LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,8 @@ def evaluate(
     batch: list[_Question] = []
     with evaluating(system):
         for example in examples:
-            if key_of({"example": example.example_id}) in done:
-                continue  # left out before
+            if _key(example, LEFT_OUT) in done:
+                continue
             queries = asking.queries(example, system.queries)
             left = {name: query for name, query in queries.items() if _key(example, name) not in done}
             bases = [name for name in BASELINES if _key(example, name) not in done]
@@ -181,7 +182,7 @@ def evaluate(
             except AudioError as error:
                 if not leave_out:
                     raise AudioError(f"{error}; --allow-missing measures the rest without it") from error
-                yield {"example": example.example_id, "left_out": str(error)}
+                yield {"example": example.example_id, "condition": LEFT_OUT, "reason": str(error)}
                 continue
             if mixed.reference is not None:
                 yield from _baselines(example, mixed, bases, choose(asking.metrics), asking.recordings.sample_rate)

@@ -38,7 +38,7 @@ def _interval(statistics: np.ndarray) -> list[float]:
     return [round(float(ordered[low]), 4), round(float(ordered[high]), 4)]
 
 
-def mean_with_interval(values: Sequence[float], pairs: Sequence[int], *, seed: int = 0) -> Summary:
+def mean_with_interval(values: Sequence[float], pairs: Sequence[int | str], *, seed: int = 0) -> Summary:
     """Mean, its 95% interval by a bootstrap over pairs, and how many values and pairs there are.
 
     Args:
@@ -166,25 +166,28 @@ def sha256(path: str | Path) -> str:
 
 def write_summary(path: str | Path, summary: Summary) -> None:
     """Write a summary as JSON, whole or not at all."""
-    _write(path, json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_markdown(path: str | Path, summary: Summary) -> None:
     """Write the tables as a page, whole or not at all."""
-    _write(path, page(summary))
+    write_text(path, page(summary))
 
 
-def _write(path: str | Path, text: str) -> None:
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, its first column to the left and all others to the right."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def _span(entry: Mapping[str, Any], digits: int = 1) -> str:
+def span(entry: Mapping[str, Any], digits: int = 1) -> str:
+    """A mean with its interval, such as ``7.1 (6.5 to 7.7)``."""
     low, high = entry["interval"]
     return f"{entry['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
@@ -203,14 +206,16 @@ def condition_table(summary: Summary) -> str:
             name,
             str(entry["n"]),
             f"{entry['sdr']['mean']:.1f}" if "sdr" in entry else "",
-            _span(entry["sdri"]) if "sdri" in entry else "",
+            span(entry["sdri"]) if "sdri" in entry else "",
             f"{entry['sdri']['median']:.1f}" if "sdri" in entry else "",
-            _span(entry["si_sdri"]) if "si_sdri" in entry else "",
-            _span(entry["selectivity"], 2) if "selectivity" in entry else "",
+            span(entry["si_sdri"]) if "si_sdri" in entry else "",
+            span(entry["selectivity"], 2) if "selectivity" in entry else "",
         ]
         for name, entry in summary["conditions"].items()
     ]
-    return _table(["query", "n", "SDR", "SDRi, dB (95%)", "median", "SI-SDRi, dB (95%)", "selectivity (95%)"], rows)
+    return markdown_table(
+        ["query", "n", "SDR", "SDRi, dB (95%)", "median", "SI-SDRi, dB (95%)", "selectivity (95%)"], rows
+    )
 
 
 def further_table(summary: Summary) -> str:
@@ -223,11 +228,11 @@ def further_table(summary: Summary) -> str:
     header = [f"{METRICS[name].title}{', dB' * (METRICS[name].unit == 'dB')} (95%)" for name in columns]
     rows = [
         [name]
-        + [_span(entry[column], 1 if METRICS[column].unit else 2) if column in entry else "" for column in columns]
+        + [span(entry[column], 1 if METRICS[column].unit else 2) if column in entry else "" for column in columns]
         + [f"{entry['seconds']:.3f}" if "seconds" in entry else ""]
         for name, entry in entries.items()
     ]
-    return _table(["query", *header, "seconds an answer"], rows)
+    return markdown_table(["query", *header, "seconds an answer"], rows)
 
 
 def not_applicable(summary: Summary) -> str:
@@ -253,7 +258,7 @@ def absent_table(summary: Summary) -> str:
             ["present sounds said to be there", f"{absent['found_present']:.0%}"],
             ["absent sounds said to be there", f"{absent['found_absent']:.0%}"],
         ]
-    return _table([f"a sound that is not there (n = {absent['n']})", ""], rows)
+    return markdown_table([f"a sound that is not there (n = {absent['n']})", ""], rows)
 
 
 def group_table(summary: Summary, by: str) -> str:
@@ -263,7 +268,7 @@ def group_table(summary: Summary, by: str) -> str:
         + [f"{entry[condition]:.1f}" if condition in entry else "" for condition in ("text", "text+exclude")]
         for name, entry in summary[f"by_{by}"].items()
     ]
-    return _table([by, "n", "SDRi by text, dB", "with exclusion, dB"], rows)
+    return markdown_table([by, "n", "SDRi by text, dB", "with exclusion, dB"], rows)
 
 
 def page(summary: Summary) -> str:
@@ -273,7 +278,9 @@ def page(summary: Summary) -> str:
     if run:
         known = {key: value for key, value in run.items() if key not in ("model", "environment")}
         known |= run.get("environment", {})
-        parts.append(_table(["run", ""], [[key.replace("_", " "), _plain(value)] for key, value in known.items()]))
+        parts.append(
+            markdown_table(["run", ""], [[key.replace("_", " "), _plain(value)] for key, value in known.items()])
+        )
     parts.append(_EXPLANATION)
     parts.append(condition_table(summary))
     parts.append("\n".join(f"- {name}: {entry['meaning']}" for name, entry in summary["conditions"].items()) + "\n")
