@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+import copy
+import math
+import pickle
+from collections.abc import Callable
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
 from identity_system import IdentityConfig, IdentitySystem
+from signals import tone_and_noise
+from torch import Tensor
 
 import soundsieve
+from soundsieve import presence
 from soundsieve.cli.demo import bundled_clips
-from soundsieve.presence import Calibration, Finder, Span, energy_db, estimated_presence
+from soundsieve.presence import Calibration, Finder, Presence, Span, energy_db, estimated_presence
 from soundsieve.query import Condition
 
 CONDITION = Condition(torch.ones(1, 4), torch.zeros(1, 4))
@@ -15,8 +24,8 @@ CONDITION = Condition(torch.ones(1, 4), torch.zeros(1, 4))
 
 def found(samples: np.ndarray, heard: list[tuple[float, float, float]], rate: int = 1000) -> tuple[Span, ...]:
     finder = Finder(rate, 0.5)
-    for one in heard:
-        finder.hear(*one)
+    for start_s, end_s, value in heard:
+        finder.hear(start_s, end_s, Presence(value))
     for start in range(0, samples.shape[1], 333):
         finder.add(samples[:, start : start + 333])
     return finder.spans()
@@ -75,13 +84,140 @@ def test_energy_is_of_all_channels() -> None:
     assert energy_db(0 * mixture, 0 * mixture).item() == pytest.approx(-60)
 
 
-def test_presence_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("soundsieve.presence.CALIBRATION", Calibration(bias=1.0, energy=0.1))
-    mixture = torch.ones(2, 100)
-    presence = estimated_presence(mixture, 0.1 * mixture, CONDITION)
-    assert presence.tolist() == [pytest.approx(1 / (1 + np.exp(-(1.0 - 2.0))))]
+class Compares(IdentitySystem):
+    """Tells no presence; a sound agrees with the query by its sum, as far as cosines go."""
+
+    compares: ClassVar[bool] = True
+
+    def __init__(self, gain: float = 1.0) -> None:
+        super().__init__(IdentityConfig(presence=None, gain=gain))
+        self.compared: list[Tensor] = []
+
+    def agreement(self, target: Tensor, condition: Condition) -> Tensor:
+        assert len(target) == len(condition.positive) == 1
+        self.compared.append(target)
+        return target.sum(1).clamp(-1, 1)
+
+
+def logistic(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+@pytest.fixture
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "BY_ENERGY", Calibration(bias=1.0, energy=0.1))
+    monkeypatch.setattr(presence, "BY_AGREEMENT", Calibration(bias=-1.0, energy=0.05, agreement=4.0))
+
+
+@pytest.mark.usefixtures("by_hand")
+def test_presence_by_hand() -> None:
+    mixture = torch.full((2, 100), 0.05)
+    alone = estimated_presence(IdentitySystem(), mixture, 0.1 * mixture, CONDITION)
+    assert alone.value == pytest.approx(logistic(1.0 - 0.1 * 20))
+    both = estimated_presence(Compares(), mixture, 0.1 * mixture, CONDITION)
+    assert both.value == pytest.approx(logistic(-1.0 - 0.05 * 20 + 4.0 * 0.5))
     everything_but = Condition(torch.zeros(1, 4), torch.ones(1, 4))
-    assert estimated_presence(mixture, 0 * mixture, everything_but).tolist() == [1.0]
+    assert estimated_presence(Compares(), mixture, 0 * mixture, everything_but).value == 1.0
+
+
+@pytest.mark.usefixtures("by_hand")
+def test_the_loudest_channel_is_compared() -> None:
+    """The mean of channels in opposite phase would be silence."""
+    mixture = torch.stack([torch.full((100,), 0.002), torch.full((100,), -0.004)])
+    both = estimated_presence(Compares(), mixture, mixture, CONDITION)
+    assert both.value == pytest.approx(logistic(-1.0 - 4.0 * 0.4))
+
+
+def test_nothing_is_compared_before_somebody_looks() -> None:
+    system, mixture = Compares(), torch.full((1, 100), 0.05)
+    found = estimated_presence(system, mixture, mixture, CONDITION)
+    assert not system.compared
+    assert found.value == found.value
+    assert len(system.compared) == 1  # once
+
+
+def test_nothing_is_compared_where_energy_settles_it() -> None:
+    system, mixture = Compares(), torch.ones(1, 100)
+    found = estimated_presence(system, mixture, 0.009 * mixture, CONDITION)
+    assert 0 < found.value < 0.1
+    assert not system.compared
+    known = presence.BY_AGREEMENT  # not even full agreement would reach a half there
+    assert known.bias + known.energy * presence._HEARD_FROM_DB + known.agreement < 0
+
+
+def test_energy_alone_where_it_is_asked_for() -> None:
+    system, mixture = Compares(), torch.full((1, 100), 0.05)
+    found = estimated_presence(system, mixture, mixture, CONDITION, agreement=False)
+    assert found.value == estimated_presence(IdentitySystem(), mixture, mixture, CONDITION).value
+    assert not system.compared
+
+
+def test_a_presence_that_is_not_known_yet_can_be_copied_and_pickled() -> None:
+    mixture = torch.full((1, 100), 0.001)
+    for again in (copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))):
+        system = Compares()
+        found = estimated_presence(system, mixture, mixture, CONDITION)
+        assert again(found).value == found.value
+        assert len(system.compared) == 1
+
+
+# --- who looks ---
+
+
+MIXTURE = tone_and_noise(3.2, 16000, 2)  # four segments of a second
+
+
+def looked_at(ask: Callable[[soundsieve.Separator], object]) -> int:
+    """How many segments were compared for it."""
+    system = Compares()
+    ask(soundsieve.Separator(system))
+    return len(system.compared)
+
+
+def test_only_who_looks_pays() -> None:
+    settings = {"sample_rate": 16000}
+    assert looked_at(lambda one: one.separate(MIXTURE, "a dog", **settings).target) == 0
+    assert looked_at(lambda one: one.separate(MIXTURE, "a dog", **settings).presence) == 4
+    assert looked_at(lambda one: one.separate(MIXTURE, "a dog", **settings).spans) == 4
+    assert looked_at(lambda one: one.split(MIXTURE, ["a dog", "rain"], **settings).rest) == 0
+    assert looked_at(lambda one: one.split(MIXTURE, ["a dog", "rain"], **settings).presences) == 8
+    assert looked_at(lambda one: one.find(MIXTURE, "a dog", **settings)) == 4
+    assert looked_at(lambda one: one.extract_file(MIXTURE, "a dog", **settings)) == 4
+    assert looked_at(lambda one: one.extract_file(MIXTURE, "a dog", agreement=False, **settings)) == 0
+    assert looked_at(lambda one: one.find(MIXTURE, "a dog", agreement=False, **settings)) == 0
+
+
+def test_who_looks_twice_pays_once() -> None:
+    system = Compares()
+    out = soundsieve.Separator(system).separate(MIXTURE, "a dog", sample_rate=16000)
+    assert out.presence == out.presence == max(span.score for span in out.spans)
+    assert len(system.compared) == 4
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_a_stream_compares_as_it_goes_and_finds_the_same(rate: int) -> None:
+    mixture = tone_and_noise(3.2, rate, 2)
+    system = Compares(gain=0.02)
+    separator = soundsieve.Separator(system)
+    whole = separator.separate(mixture, "a dog", sample_rate=rate)
+    compared = []
+    with separator.separate_stream(mixture, "a dog", sample_rate=rate, batch=1) as stream:
+        for _ in stream:
+            compared.append(len(system.compared))
+    assert compared[0] < compared[-1] == 4
+    assert stream.presences == (whole.presence,)
+    assert stream.spans == (whole.spans,)
+
+
+def test_a_silent_segment_is_not_compared() -> None:
+    mixture = MIXTURE.copy()
+    mixture[:, 16000:] = 0
+    assert looked_at(lambda one: one.separate(mixture, "a dog", sample_rate=16000).presence) == 2
+
+
+def test_agreement_is_yes_or_no() -> None:
+    with pytest.raises(soundsieve.ConfigError, match="agreement is 'yes': it is True or False"):
+        soundsieve.Separator(Compares()).separate(MIXTURE, "a dog", sample_rate=16000, agreement="yes")
 
 
 def test_find_is_the_spans_of_the_separation() -> None:

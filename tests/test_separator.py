@@ -15,6 +15,7 @@ from signals import tone, tone_and_noise
 import soundsieve
 from soundsieve import audio
 from soundsieve.errors import AudioError, ConfigError, QueryError, WeightsError
+from soundsieve.presence import Finder
 from soundsieve.query import Condition, Query
 from soundsieve.separator import Separation, Separator, load
 from soundsieve.systems.base import Estimate
@@ -330,7 +331,7 @@ def test_all_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_flat_answer_is_saved_too(tmp_path: Path) -> None:
     flat = np.zeros(100, np.float32)
-    Separation(flat, flat, 8000, None, Query("a dog")).save(tmp_path / "a.wav")
+    Separation(flat, flat, 8000, Query("a dog"), Finder(8000, 0.5)).save(tmp_path / "a.wav")
     assert audio.decode(tmp_path / "a.wav")[0].shape == (1, 100)
 
 

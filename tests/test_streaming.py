@@ -11,7 +11,7 @@ import soundsieve
 from soundsieve.audio import Samples
 from soundsieve.errors import ConfigError, WeightsError
 from soundsieve.query import Condition, Query
-from soundsieve.streaming import Block, Heard, on_grid_of, separate_blocks, share_out
+from soundsieve.streaming import Block, on_grid_of, separate_blocks, share_out
 from soundsieve.systems.base import Estimate
 
 CONDITION = Condition(torch.ones(1, 4), torch.zeros(1, 4))
@@ -173,7 +173,8 @@ def test_the_channels_of_one_segment_are_one_decision() -> None:
     blocks = list(separate_blocks(system, [mixture], 16000, [CONDITION], batch=2))
     assert system.batches == [(2, 3, 16000), (2, 3, 16000)]
     assert np.abs(joined(blocks) - mixture / 2).max() < 1e-6
-    assert blocks[0].heard[0] == Heard(0.0, 1.0, (pytest.approx(0.7),))
+    heard = blocks[0].heard[0]
+    assert (heard.start_s, heard.end_s, heard.presence) == (0.0, 1.0, (pytest.approx(0.7),))
     list(separate_blocks(system, [mixture[:1]], 16000, [CONDITION]))  # nothing to share: asked as one mixture
     assert len(system.batches) == 3
     assert len(system.batches[-1]) == 2

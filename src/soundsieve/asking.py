@@ -27,6 +27,7 @@ class Options(TypedDict, total=False):
     overlap: float
     batch: int
     threshold: float | None
+    agreement: bool
     progress: Callable[[float], None] | None
 
 
@@ -38,6 +39,7 @@ class How:
     overlap: float = 0.25
     batch: int = 4
     threshold: float | None = None
+    agreement: bool = True
 
     def __post_init__(self) -> None:
         for name in ("segment_s", "overlap", "threshold"):
@@ -46,6 +48,8 @@ class How:
                 raise ConfigError(f"{name} is {value!r}: it is a number")
         if not isinstance(self.batch, Integral):
             raise ConfigError(f"batch is {self.batch!r}: it is a whole number of segments")
+        if not isinstance(self.agreement, bool):
+            raise ConfigError(f"agreement is {self.agreement!r}: it is True or False")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"threshold is {self.threshold}: a presence lies between 0 and 1")
 

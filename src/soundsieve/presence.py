@@ -1,18 +1,23 @@
 """Is the sound there at all, and where: presence for systems that do not tell, and spans for all.
 
 Presence is decided segment by segment. A system with an output of its own is believed; for the others it is estimated
-from how much of the segment the answer holds:
+from how much of the segment the answer holds, and, where the system can compare the two (``System.compares``), from how
+well the answer agrees with the query:
 
-    presence = sigmoid(bias + energy * 10 log10(|target|^2 / |mixture|^2))
+    presence = sigmoid(bias + energy * 10 log10(|target|^2 / |mixture|^2) + agreement * cos(target, query))
+
+To compare, the system hears its answer, which takes time. So it is done for who looks at the presence, when he does.
 
 Within the segments in which the sound is present, the energy of the target tells where it is.
 """
 
 from __future__ import annotations
 
+import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +26,14 @@ from torch import Tensor
 
 from soundsieve.audio import Samples
 from soundsieve.query import Condition
+from soundsieve.systems.base import System
 
 FRAME_S = 0.02
 """Seconds for each value of the energy envelope."""
 
 _LEAST_ENERGY_DB = -60.0
+_HEARD_FROM_DB = -40.0
+"""An answer this far below its mixture, or further, agrees with nothing: full agreement would make no half of it."""
 _SMOOTH = 3  # frames
 _STEADY_DB = 12.0  # an envelope with less between its quietest tenth and its peak is one sound all along
 _FROM_FLOOR = 0.6  # a span starts this far up from the quietest tenth to the peak, in dB ...
@@ -55,13 +63,36 @@ class Calibration:
 
     bias: float
     energy: float
+    agreement: float = 0.0
 
 
-CALIBRATION = Calibration(bias=0.8666, energy=0.1518)
-"""For every system without an output of its own. Made by ``python benchmarks/presence.py --clips CLIPS.csv --split
-validation --model MODEL``, its line "energy", with a CLAPSep of small size trained on the starter's clips: published
-models were not at hand, and theirs may lie higher or lower. It is a hint, little better than a guess: on the test
-mixtures that model has a ROC AUC of 0.585, finds 58% of the sounds that are there, and 46% of those that are not."""
+BY_ENERGY = Calibration(bias=0.8666, energy=0.1518)
+"""For systems that cannot compare, and where nobody looks."""
+
+BY_AGREEMENT = Calibration(bias=-1.597, energy=0.054, agreement=3.712)
+"""For systems that can."""
+
+
+class Presence:
+    """How likely it is that a sound is in a segment, 0 to 1; worked out when it is first asked for.
+
+    Args:
+        value: the number, or what works it out.
+    """
+
+    def __init__(self, value: float | Callable[[], float]) -> None:
+        self._value = value
+
+    @property
+    def value(self) -> float:
+        """The number."""
+        found = self._value  # one look: another thread may put the number in its place
+        if callable(found):
+            found = self._value = found()
+        return found
+
+    def __reduce__(self) -> tuple[type[Presence], tuple[float]]:
+        return Presence, (self.value,)
 
 
 def energy_db(mixture: Tensor, target: Tensor) -> Tensor:
@@ -70,14 +101,40 @@ def energy_db(mixture: Tensor, target: Tensor) -> Tensor:
     return 10.0 * torch.log10(ratio.clamp_min(10.0 ** (_LEAST_ENERGY_DB / 10)))
 
 
-def estimated_presence(mixture: Tensor, target: Tensor, condition: Condition) -> Tensor:
-    """Presence of the sound in a mixture ``(C, T)`` from a system's target ``(C, T)``, shape ``(1,)``.
+def estimated_presence(
+    system: System, mixture: Tensor, target: Tensor, condition: Condition, *, agreement: bool = True
+) -> Presence:
+    """Presence of the sound in a mixture ``(C, T)``, from a system's target ``(C, T)``.
 
-    Where nothing is wanted ("everything but x") there is nothing that could be missing: the presence is one.
+    Where nothing is wanted ("everything but x") there is nothing that could be missing: the presence is one. Of several
+    channels the loudest of the target is compared with the query; their mean could be silence.
+
+    Args:
+        system: what answered.
+        mixture: at the system's sample rate, like the target.
+        target: what it answered.
+        condition: of one.
+        agreement: whether to compare, where the system can; else it is the energy alone that tells.
     """
     if not bool(condition.positive.any()):
-        return torch.ones(1)
-    return torch.sigmoid(CALIBRATION.bias + CALIBRATION.energy * energy_db(mixture, target)).reshape(1)
+        return Presence(1.0)
+    energy = float(energy_db(mixture, target))
+    if not (agreement and system.compares):
+        return Presence(_likely(BY_ENERGY, energy))
+    if energy <= _HEARD_FROM_DB:
+        return Presence(_likely(BY_AGREEMENT, energy))
+    loudest = target[target.square().sum(1).argmax()].clone()  # of its own memory: it may be kept for a while
+    return Presence(partial(_compared, system, loudest, condition, energy))
+
+
+def _compared(system: System, target: Tensor, condition: Condition, energy: float) -> float:
+    with torch.inference_mode():
+        cosine = system.agreement(target[None].to(condition.positive.device), condition)
+    return _likely(BY_AGREEMENT, energy, float(cosine))
+
+
+def _likely(known: Calibration, energy: float, agreement: float = 0.0) -> float:
+    return 1 / (1 + math.exp(-(known.bias + known.energy * energy + known.agreement * agreement)))
 
 
 class Finder:
@@ -93,9 +150,9 @@ class Finder:
         self._frame = max(1, round(FRAME_S * sample_rate))
         self._energies = array("f")
         self._left = np.zeros(0)
-        self._heard: list[tuple[float, float, float]] = []
+        self._heard: list[tuple[float, float, Presence]] = []
 
-    def hear(self, start_s: float, end_s: float, presence: float) -> None:
+    def hear(self, start_s: float, end_s: float, presence: Presence) -> None:
         """Take note of a segment, in the order of their starts; told again it is not noted twice."""
         if not self._heard or start_s > self._heard[-1][0]:
             self._heard.append((start_s, end_s, presence))
@@ -110,13 +167,14 @@ class Finder:
     @property
     def presence(self) -> float:
         """The greatest of all segments."""
-        return max((presence for _, _, presence in self._heard), default=0.0)
+        return max((presence.value for _, _, presence in self._heard), default=0.0)
 
     def spans(self) -> tuple[Span, ...]:
         """Where the sound is in what was taken in so far."""
         energies = np.append(np.frombuffer(self._energies, np.float32), np.float32(self._left.sum()))
         samples = len(self._energies) * self._frame + len(self._left)
-        return find_spans(energies, self._frame / self._rate, samples / self._rate, self._heard, self._threshold)
+        heard = [(start_s, end_s, presence.value) for start_s, end_s, presence in self._heard]
+        return find_spans(energies, self._frame / self._rate, samples / self._rate, heard, self._threshold)
 
 
 def find_spans(

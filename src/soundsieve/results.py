@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from soundsieve import audio
 from soundsieve.audio import ClipMode, Samples, Written
 from soundsieve.errors import ConfigError
 from soundsieve.pouring import kind_for, on_steps
-from soundsieve.presence import Span
+from soundsieve.presence import Finder, Span
 from soundsieve.query import Query
 
 
@@ -25,19 +26,31 @@ class Separation:
         residual: everything else, ``mixture - target``, so that the two add up to the mixture: exactly for recordings
             of up to 24 bits (any of their PCM files) as long as neither passes 2, to float32 rounding otherwise.
         sample_rate: the recording's, in Hz.
-        presence: probability that the sound is there at all: the greatest of all segments.
         query: what was asked.
-        spans: where it was found; empty where the presence stays below the system's threshold.
+        finder: what knows whether the sound is there, and where.
         source: what the header of the recording's file says; None for samples from memory.
     """
 
     target: Samples
     residual: Samples
     sample_rate: int
-    presence: float | None
     query: Query
-    spans: tuple[Span, ...] = ()
+    finder: Finder
     source: audio.AudioInfo | None = None
+
+    @cached_property
+    def presence(self) -> float:
+        """Probability that the sound is there at all: the greatest of all segments.
+
+        Of CLAPSep and AudioSep it is worked out when it is first asked for, like the spans: they hear the answer again
+        for it (`soundsieve.presence`).
+        """
+        return self.finder.presence
+
+    @cached_property
+    def spans(self) -> tuple[Span, ...]:
+        """Where it was found; empty where the presence stays below the system's threshold."""
+        return self.finder.spans()
 
     def save(
         self,
@@ -80,17 +93,25 @@ class Splits:
         targets: one for each query, in order, in the recording's own shape.
         rest: what no query asked for.
         sample_rate: Hz.
-        presences: for each query, the greatest presence of all segments.
-        spans: for each query, where it was found.
         queries: what was asked.
+        finders: for each query, what knows whether the sound is there, and where.
     """
 
     targets: tuple[Samples, ...]
     rest: Samples
     sample_rate: int
-    presences: tuple[float, ...]
-    spans: tuple[tuple[Span, ...], ...]
     queries: tuple[Query, ...]
+    finders: tuple[Finder, ...]
+
+    @cached_property
+    def presences(self) -> tuple[float, ...]:
+        """For each query, the greatest presence of all segments; worked out when asked for, as in `Separation`."""
+        return tuple(finder.presence for finder in self.finders)
+
+    @cached_property
+    def spans(self) -> tuple[tuple[Span, ...], ...]:
+        """For each query, where it was found."""
+        return tuple(finder.spans() for finder in self.finders)
 
 
 @dataclass(frozen=True)

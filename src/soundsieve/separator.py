@@ -122,6 +122,7 @@ class Separator:
         overlap: float = 0.25,
         batch: int = 4,
         threshold: float | None = None,
+        agreement: bool = True,
         progress: Callable[[float], None] | None = None,
     ) -> Separation | list[Separation]:
         """Take one sound out of a recording, in memory.
@@ -143,6 +144,8 @@ class Separator:
             overlap: fraction of a segment shared with the next.
             batch: how many segments go through the system at once.
             threshold: from which presence, 0 to 1, the sound counts as found; by default the system's own.
+            agreement: whether a presence that is estimated may take the time to compare the answer with the query
+                (CLAPSep, AudioSep; `soundsieve.presence`); else its energy tells alone, and less.
             progress: called with the fraction done, now and then.
 
         Returns:
@@ -154,7 +157,7 @@ class Separator:
             ConfigError: a setting is out of range.
         """
         asked = Asked(text, exclude, like, unlike, audio_weight, query, like_spans, unlike_spans)
-        how = How(segment_s, overlap, batch, threshold)
+        how = How(segment_s, overlap, batch, threshold, agreement)
         if not isinstance(mixture, (list, tuple)):
             return self._separate(mixture, sample_rate, asked, how, progress)  # type: ignore[arg-type]
         return [
@@ -170,13 +173,13 @@ class Separator:
         how: How,
         progress: Callable[[float], None] | None,
     ) -> Separation:
-        stream, query, info = self._stream(mixture, sample_rate, asked, how, progress)
+        stream, query, info = self._stream(mixture, sample_rate, asked, how, progress, later=True)
         with stream:
             blocks = list(stream)
         flat = getattr(mixture, "ndim", 2) == 1
         target = _whole([block.target for block in blocks], flat)
         residual = _whole([block.residual for block in blocks], flat)
-        return Separation(target, residual, stream.sample_rate, stream.presences[0], query, stream.spans[0], info)
+        return Separation(target, residual, stream.sample_rate, query, stream.finders[0], info)
 
     def separate_stream(
         self, source: Mixture | audio.Reader, text: str | Sequence[str] | None = None, **options: Unpack[Options]
@@ -271,6 +274,7 @@ class Separator:
         overlap: float = 0.25,
         batch: int = 4,
         threshold: float | None = None,
+        agreement: bool = True,
         progress: Callable[[float], None] | None = None,
     ) -> Splits:
         """Divide a recording among several queries, in memory.
@@ -288,22 +292,14 @@ class Separator:
             QueryError: there is no query, or one that this system does not understand.
             ConfigError: a setting is out of range.
         """
-        asked = queries_of(queries)
-        with self.split_stream(
-            mixture,
-            asked,
-            sample_rate=sample_rate,
-            segment_s=segment_s,
-            overlap=overlap,
-            batch=batch,
-            threshold=threshold,
-            progress=progress,
-        ) as stream:
+        how = How(segment_s, overlap, batch, threshold, agreement)
+        stream, asked = self._split(mixture, queries, sample_rate, how, progress, later=True)
+        with stream:
             blocks = list(stream)
         flat = getattr(mixture, "ndim", 2) == 1
         targets = tuple(_whole([block.targets[q] for block in blocks], flat) for q in range(len(asked)))
         rest = _whole([block.residual for block in blocks], flat)
-        return Splits(targets, rest, stream.sample_rate, stream.presences, stream.spans, asked)
+        return Splits(targets, rest, stream.sample_rate, asked, tuple(stream.finders))
 
     def split_stream(
         self,
@@ -315,17 +311,12 @@ class Separator:
         overlap: float = 0.25,
         batch: int = 4,
         threshold: float | None = None,
+        agreement: bool = True,
         progress: Callable[[float], None] | None = None,
     ) -> Stream:
         """As `split`, block by block: every block has a target for each query, and the rest as its residual."""
-        asked = queries_of(queries)
-        conditions = [self.encode(query) for query in asked]  # what cannot be answered is said before anything is read
-        if "exclude" in self.system.queries:
-            conditions = _against_each_other(conditions)
-        with ExitStack() as stack:
-            recording = stack.enter_context(opened(source, sample_rate))
-            how = How(segment_s, overlap, batch, threshold)
-            return self._blocks(recording, conditions, how, progress, stack, share=True)
+        how = How(segment_s, overlap, batch, threshold, agreement)
+        return self._split(source, queries, sample_rate, how, progress)[0]
 
     def encode(self, query: Query) -> Condition:
         """The condition of a query, on the system's device; asked again for the same query it is not made again.
@@ -356,6 +347,8 @@ class Separator:
         asked: Asked,
         how: How,
         progress: Callable[[float], None] | None,
+        *,
+        later: bool = False,
     ) -> tuple[Stream, Query, audio.AudioInfo | None]:
         query = None if asked.needs_recording else asked.about(None)
         condition = None if query is None else self.encode(query)  # what cannot be answered is said first
@@ -364,7 +357,25 @@ class Separator:
             if query is None or condition is None:
                 query = asked.about(recording)
                 condition = self.encode(query)
-            return self._blocks(recording, [condition], how, progress, stack), query, recording.info
+            return self._blocks(recording, [condition], how, progress, stack, later=later), query, recording.info
+
+    def _split(
+        self,
+        source: Mixture | audio.Reader,
+        queries: Sequence[str | Query],
+        sample_rate: int | None,
+        how: How,
+        progress: Callable[[float], None] | None,
+        *,
+        later: bool = False,
+    ) -> tuple[Stream, tuple[Query, ...]]:
+        asked = queries_of(queries)
+        conditions = [self.encode(query) for query in asked]  # what cannot be answered is said before anything is read
+        if "exclude" in self.system.queries:
+            conditions = _against_each_other(conditions)
+        with ExitStack() as stack:
+            recording = stack.enter_context(opened(source, sample_rate))
+            return self._blocks(recording, conditions, how, progress, stack, share=True, later=later), asked
 
     def _blocks(
         self,
@@ -375,6 +386,7 @@ class Separator:
         stack: ExitStack,
         *,
         share: bool = False,
+        later: bool = False,
     ) -> Stream:
         blocks = separate_blocks(
             self.system,
@@ -385,6 +397,7 @@ class Separator:
             overlap=how.overlap,
             batch=how.batch,
             share=share,
+            agreement=how.agreement,
         )
         return Stream(
             blocks,
@@ -392,6 +405,7 @@ class Separator:
             recording.channels,
             recording.samples,
             [self.presence_threshold if how.threshold is None else how.threshold] * len(conditions),
+            later=later,
             progress=progress,
             close=stack.pop_all().close,
         )

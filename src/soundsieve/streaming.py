@@ -21,7 +21,7 @@ from torch import Tensor
 from soundsieve import audio, segments
 from soundsieve.audio import Samples
 from soundsieve.dsp.stft import istft, stft
-from soundsieve.presence import Finder, Span, estimated_presence
+from soundsieve.presence import Finder, Presence, Span, estimated_presence
 from soundsieve.query import Condition
 from soundsieve.systems.base import Estimate, System
 
@@ -29,19 +29,24 @@ _GRID = np.float32(2.0**23)  # full scale of 24-bit samples
 _SHARE_WINDOW_S = 0.064
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Heard:
     """A segment of the recording, and what the system thought of it.
 
     Attributes:
         start_s: where it starts, in seconds.
         end_s: where it ends.
-        presence: for each condition, the probability that the sound is in it.
+        presences: for each condition, that of the sound in it.
     """
 
     start_s: float
     end_s: float
-    presence: tuple[float, ...]
+    presences: tuple[Presence, ...]
+
+    @property
+    def presence(self) -> tuple[float, ...]:
+        """For each condition, the probability that the sound is in it."""
+        return tuple(one.value for one in self.presences)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +93,8 @@ class Stream(Iterator[Block]):
         sample_rate: of the recording and of every block, in Hz.
         channels: of both.
         samples: how many the recording has, as far as its source says; None where it does not.
+        later: whether presences are worked out when somebody asks for them, for which what they need is kept, a number
+            for every sample; else as the blocks go by.
     """
 
     def __init__(
@@ -98,12 +105,13 @@ class Stream(Iterator[Block]):
         samples: int | None,
         thresholds: Sequence[float],
         *,
+        later: bool = False,
         progress: Callable[[float], None] | None = None,
         close: Callable[[], None] = lambda: None,
     ) -> None:
-        self.sample_rate, self.channels, self.samples = sample_rate, channels, samples
+        self.sample_rate, self.channels, self.samples, self.later = sample_rate, channels, samples, later
         self._blocks, self._progress, self._close = blocks, progress, close
-        self._finders = [Finder(sample_rate, threshold) for threshold in thresholds]
+        self.finders = [Finder(sample_rate, threshold) for threshold in thresholds]
 
     def __iter__(self) -> Stream:
         return self
@@ -119,9 +127,11 @@ class Stream(Iterator[Block]):
         except BaseException:
             self.close()
             raise
-        for q, (finder, target) in enumerate(zip(self._finders, block.targets, strict=True)):
+        for q, (finder, target) in enumerate(zip(self.finders, block.targets, strict=True)):
             for heard in block.heard:
-                finder.hear(heard.start_s, heard.end_s, heard.presence[q])
+                if not self.later:
+                    heard.presences[q].value  # noqa: B018 (worked out here, and what it took let go of)
+                finder.hear(heard.start_s, heard.end_s, heard.presences[q])
             finder.add(target)
         if self._progress is not None and self.samples:
             self._progress(min(1.0, (block.start + block.mixture.shape[1]) / self.samples))
@@ -142,12 +152,12 @@ class Stream(Iterator[Block]):
     @property
     def presences(self) -> tuple[float, ...]:
         """For each query, the greatest presence so far: it is there if it is there once."""
-        return tuple(finder.presence for finder in self._finders)
+        return tuple(finder.presence for finder in self.finders)
 
     @property
     def spans(self) -> tuple[tuple[Span, ...], ...]:
         """For each query, where it was found so far; see `soundsieve.presence`."""
-        return tuple(finder.spans() for finder in self._finders)
+        return tuple(finder.spans() for finder in self.finders)
 
 
 def separate_blocks(
@@ -160,6 +170,7 @@ def separate_blocks(
     overlap: float = 0.25,
     batch: int = 4,
     share: bool = False,
+    agreement: bool = True,
 ) -> Iterator[Block]:
     """Answer conditions about a recording that comes in consecutive blocks.
 
@@ -176,6 +187,7 @@ def separate_blocks(
         overlap: fraction of a segment shared with the next.
         batch: how many segments go through the system at once.
         share: let the targets together claim no more than there is, see `share_out`.
+        agreement: estimate presence from agreement with the query too, see `estimated_presence`.
 
     Yields:
         Blocks that add up to the recording; about a segment's length behind what is read.
@@ -187,7 +199,7 @@ def separate_blocks(
     plan = segments.plan_for(system, None, segment_s=segment_s, overlap=overlap)
     if batch < 1:  # said before anything is read
         next(segments.separate_segments(system, (), conditions, batch=batch), None)
-    return _Engine(system, sample_rate, conditions, plan, batch, share).run(blocks)
+    return _Engine(system, sample_rate, conditions, plan, batch, share, agreement).run(blocks)
 
 
 class _Engine:
@@ -199,9 +211,10 @@ class _Engine:
         plan: segments.Plan,
         batch: int,
         share: bool,
+        agreement: bool,
     ) -> None:
         self.system, self.rate, self.conditions = system, sample_rate, conditions
-        self.plan, self.batch, self.share = plan, batch, share
+        self.plan, self.batch, self.share, self.agreement = plan, batch, share, agreement
         self.steady = [_SteadyGain(system.presence_threshold) for _ in conditions]
         self.waiting = _Queue()
         self.heard: deque[Heard] = deque()
@@ -234,22 +247,28 @@ class _Engine:
         answered = segments.separate_segments(self.system, pieces, self.conditions, batch=self.batch, shared=True)
         for segment, mixture, estimates in answered:
             audible = mixture.abs().amax(1) > 0
-            targets, presences = [], []
+            targets: list[Tensor] = []
+            presences: list[Presence] = []
             for steady, condition, estimate in zip(self.steady, self.conditions, estimates, strict=True):
                 target = steady(estimate) * audible[:, None]
-                presence = estimate.presence
-                if presence is None:
-                    presence = estimated_presence(mixture, target, condition)
-                if len(presence) == len(audible):
-                    presence = presence * audible
                 targets.append(target)
-                presences.append(float(presence.max()) if bool(audible.any()) else 0.0)
+                presences.append(self._presence(mixture, audible, target, condition, estimate.presence))
             rate = self.system.sample_rate
             self.heard.append(Heard(segment.start / rate, segment.stop / rate, tuple(presences)))
             together = torch.stack(targets)
             if self.share and len(targets) > 1:
                 together = share_out(mixture, together, rate)
             yield segment, together.flatten(0, 1)
+
+    def _presence(
+        self, mixture: Tensor, audible: Tensor, target: Tensor, condition: Condition, told: Tensor | None
+    ) -> Presence:
+        """What the system told of the channels that are not silent, the greatest; or an estimate."""
+        if not bool(audible.any()):
+            return Presence(0.0)
+        if told is None:
+            return estimated_presence(self.system, mixture, target, condition, agreement=self.agreement)
+        return Presence(float((told * audible if len(told) == len(audible) else told).max()))
 
     def _emit(self, targets: Samples) -> Iterator[Block]:
         count = min(targets.shape[1], self.waiting.samples)

@@ -82,6 +82,15 @@ def test_text_and_clips_make_different_unit_vectors(system: AudioSep) -> None:
     assert torch.allclose(both, torch.nn.functional.normalize(text + audio, dim=1), atol=1e-5)
 
 
+def test_agreement_is_the_cosine_of_claps_embedding(system: AudioSep) -> None:
+    samples = tone_and_noise(0.8, RATE)
+    wanted = system.encode_query(Query(like=[(samples[0], RATE)]))
+    found = system.agreement(torch.from_numpy(samples), wanted)
+    assert found.shape == (1,)
+    assert found.item() == pytest.approx(1, abs=1e-4)
+    assert system.agreement(mixture(0.8, 3), wanted).shape == (3,)
+
+
 def test_exclusion_is_refused_by_name(system: AudioSep) -> None:
     with pytest.raises(QueryError, match=r"audiosep does not take exclusion.*takes example clips.*, text"):
         system.encode_query(Query("a dog", exclude="rain"))

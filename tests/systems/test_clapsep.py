@@ -45,7 +45,7 @@ def noise(system: CLAPSep, batch: int = 1) -> Tensor:
     return 0.1 * torch.randn(batch, round(system.segment_s * system.sample_rate))
 
 
-def test_a_text_query_never_runs_claps_audio_tower(system: CLAPSep) -> None:
+def test_only_who_asks_for_the_presence_runs_claps_audio_tower(system: CLAPSep) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("CLAP's audio tower was run")
 
@@ -53,11 +53,19 @@ def test_a_text_query_never_runs_claps_audio_tower(system: CLAPSep) -> None:
         module.register_forward_pre_hook(refuse)
     separator, mixture = Separator(system), 0.1 * np.random.default_rng(0).standard_normal(48000, dtype=np.float32)
     out = separator.separate(mixture, "a dog", exclude="rain", sample_rate=32000)
-    assert out.presence is not None
-    assert 0 < out.presence < 1
-    separator.find(mixture, "a dog", sample_rate=32000)
-    with pytest.raises(AssertionError, match="was run"):  # the hooks do hear it
+    separator.find(mixture, "a dog", sample_rate=32000, agreement=False)
+    with pytest.raises(AssertionError, match="was run"):
+        assert out.presence
+    with pytest.raises(AssertionError, match="was run"):
         separator.separate(mixture, like=(mixture, 32000), sample_rate=32000)
+
+
+def test_agreement_is_the_cosine_of_claps_embedding(system: CLAPSep) -> None:
+    clip = 0.1 * np.random.default_rng(0).standard_normal((2, 32000), dtype=np.float32)
+    wanted = system.encode_query(Query(like=((clip[0], 32000),), exclude="rain"))
+    found = system.agreement(torch.from_numpy(clip), wanted)
+    assert found[0].item() == pytest.approx(1, abs=1e-4)
+    assert found[1] < found[0]
 
 
 # --- what goes in and out ---

@@ -317,6 +317,8 @@ def test_equal_tensors_are_stored_once_and_live_apart(tmp_path: Path) -> None:
     for name, tensor in clapsep.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
     own, other = next(iter(twins.items()))
+    assert again.get_parameter(own).data_ptr() == again.get_parameter(other).data_ptr()  # frozen: one in memory
+    again.train()
     with torch.no_grad():
         again.get_parameter(own).zero_()
     assert torch.equal(again.state_dict()[other], clapsep.state_dict()[other])

@@ -106,6 +106,7 @@ def extract(
     separator = load(model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision)
     check(separator, asked)  # a question that cannot be answered is an error of the request, not of the first file
     engine = {"segment_s": segment, "overlap": overlap, "batch": batch, "threshold": threshold}
+    engine["agreement"] = json or not quiet  # otherwise nobody is told whether it is there
     job = Job(separator, {"target": asked}, {"target": phrase}, words, outputs, kind, clip_mode, engine)
     inputs = outputs.recordings(words)
     screen = Screen(len(inputs), quiet=quiet)

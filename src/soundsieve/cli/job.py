@@ -35,7 +35,7 @@ class Job:
         outputs: names.
         subtype: of the files; by default as the recording's.
         clip_mode: of the files.
-        engine: segment_s, overlap, batch and threshold of `Separator.split_stream`.
+        engine: segment_s, overlap, batch, threshold and agreement of `Separator.split_stream`.
     """
 
     separator: Separator

@@ -101,6 +101,7 @@ def split(
     questions = {part: wanted[phrase] for part, phrase in parts.items()}
     words = {part: part for part in (*parts, REST)}
     engine = {"segment_s": segment, "overlap": overlap, "batch": batch, "threshold": threshold}
+    engine["agreement"] = json or not quiet  # otherwise nobody is told whether it is there
     job = Job(separator, questions, parts, words, outputs, kind, clip_mode, engine)
     inputs = outputs.recordings(words)
     screen = Screen(len(inputs), quiet=quiet)

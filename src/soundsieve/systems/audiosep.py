@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from soundsieve.dsp.sinc_resample import sinc_resample
@@ -82,6 +83,7 @@ class AudioSep(System):
 
     name: ClassVar[str] = "audiosep"
     queries: ClassVar[frozenset[str]] = frozenset({"text", "audio"})
+    compares: ClassVar[bool] = True
     kept_float32: ClassVar[tuple[str, ...]] = ("film",)
 
     def __init__(
@@ -128,7 +130,14 @@ class AudioSep(System):
         """Separate mixtures ``(B, T)`` of any length."""
         return self.network(mixture, condition.expand(len(mixture)).positive)  # type: ignore[no-any-return]
 
+    @torch.no_grad()
+    def agreement(self, target: Tensor, condition: Condition) -> Tensor:
+        """Cosines, shape ``(B,)``, of CLAP's embeddings of targets ``(B, T)`` with what was wanted."""
+        return F.cosine_similarity(self.embed_audio(target), condition.expand(len(target)).positive, dim=1)
+
     def _embed_clip(self, clip: ClipLike) -> Tensor:
-        """As published, clips pass through the rate of the mixtures on their way to CLAP's."""
-        waveform = clip_waveform(clip, self.sample_rate)[None].to(self.clap.logit_scale.device)
+        return self.embed_audio(clip_waveform(clip, self.sample_rate)[None].to(self.clap.logit_scale.device))
+
+    def embed_audio(self, waveform: Tensor) -> Tensor:
+        """CLAP's vectors ``(B, D)`` of ``(B, T)``; as published, at the rate of the mixtures on the way to CLAP's."""
         return self.clap.embed_audio(sinc_resample(waveform, self.sample_rate, self.config.clap.audio.sample_rate))

@@ -43,6 +43,7 @@ class System(nn.Module, ABC):
         min_samples: the shortest mixture it takes.
         shares_channels: whether `estimate_channels` decides once for all channels, so that what is left of each is
             the same share of it and the stereo image stays; without it every channel is separated on its own.
+        compares: whether `agreement` can tell how well a sound fits a query.
         aligned: whether an answer lines up with the mixture, sample by sample. One that is made anew does not, and
             ratios of energies say nothing of it.
     """
@@ -50,6 +51,7 @@ class System(nn.Module, ABC):
     name: ClassVar[str]
     queries: ClassVar[frozenset[str]]
     shares_channels: ClassVar[bool] = False
+    compares: ClassVar[bool] = False
     aligned: ClassVar[bool] = True
     config: Any
     sample_rate: int
@@ -87,6 +89,13 @@ class System(nn.Module, ABC):
         For systems of which ``shares_channels`` is true; nobody asks the others.
         """
         raise NotImplementedError(f"{self.name} separates every channel on its own")
+
+    def agreement(self, target: Tensor, condition: Condition) -> Tensor:
+        """How well targets ``(B, T)`` sound like what was wanted: cosines, shape ``(B,)``.
+
+        For systems of which ``compares`` is true; nobody asks the others.
+        """
+        raise NotImplementedError(f"{self.name} cannot compare a sound with a query")
 
     def check_query(self, query: Query) -> None:
         """Raise a QueryError that names what this system takes, if the query asks for anything else."""

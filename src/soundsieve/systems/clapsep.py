@@ -194,6 +194,7 @@ class CLAPSep(System):
 
     name: ClassVar[str] = "clapsep"
     queries: ClassVar[frozenset[str]] = frozenset({"text", "audio", "exclude"})
+    compares: ClassVar[bool] = True
     kept_float32: ClassVar[tuple[str, ...]] = ("mask_net.into", "mask_net.out", ".film.", "_projection", "clap.text.")
     """What `soundsieve.nn.int8` leaves alone: the layer that hears the mixture's spectrum (whose bins differ by more
     than 8 bits can tell apart), the mask's own, what the query goes through, and the text tower, whose errors reach
@@ -228,7 +229,15 @@ class CLAPSep(System):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> CLAPSep:
-        """As `torch.nn.Module.train`, but CLAP and the tower's batch norm stay in evaluation mode."""
+        """As `torch.nn.Module.train`, but CLAP and the tower's batch norm stay in evaluation mode.
+
+        From a file, what is frozen in the tower lies where CLAP has it; training may write to it, and parts the two.
+        """
+        if mode:
+            claps = dict(self.clap.audio.named_parameters())
+            for name, parameter in self.tower.named_parameters():
+                if name in claps and parameter.data_ptr() == claps[name].data_ptr() != 0:
+                    parameter.data = parameter.data.clone()
         super().train(mode)
         self.clap.eval()
         self.tower.bands_norm.eval()
@@ -272,6 +281,15 @@ class CLAPSep(System):
         # A real mask scales the magnitude and leaves the mixture's phase.
         masked = torch.view_as_complex(mask[..., None] * torch.view_as_real(spectrum))
         return istft(masked, n_fft=self.config.n_fft, hop_length=self.config.hop_length, length=mixture.shape[1])
+
+    @torch.no_grad()
+    def agreement(self, target: Tensor, condition: Condition) -> Tensor:
+        """Cosines, shape ``(B,)``, of CLAP's embeddings of targets ``(B, T)`` with what was wanted.
+
+        By CLAP's own audio tower: the adapted one makes masks, and its embeddings fit no query any more.
+        """
+        heard = sinc_resample(target, self.sample_rate, self.config.clap.audio.sample_rate)
+        return F.cosine_similarity(self.clap.embed_audio(heard), condition.expand(len(target)).positive, dim=1)
 
     def _embed_texts(self, texts: tuple[str, ...]) -> Tensor | None:
         return self.clap.embed_text(list(texts)) if texts else None

@@ -109,7 +109,8 @@ def load_system(path: str | Path, device: str | torch.device = "cpu") -> System:
 
     What is stored as float32 is not read here, only mapped: memory is taken as weights are used, part by part, and
     is shared with every other process that uses the same file. Writing to a weight, as training does, changes this
-    system's own copy and never the file. The whole file is read once in passing, to compare its digest.
+    system's own copy and never the file. Frozen weights that are equal are one in memory; ``train`` of the system parts
+    them (`soundsieve.systems.clapsep`). The whole file is read once in passing, to compare its digest.
 
     Raises:
         WeightsError: the file is missing, damaged, altered, of another kind, or does not fit its system; where memory
@@ -123,7 +124,8 @@ def load_system(path: str | Path, device: str | torch.device = "cpu") -> System:
     with enough_memory(f"loading {path}", mappings * path.stat().st_size):
         _verify(path, metadata)
         system = _build(metadata, path)
-        state = _unpack(_mapped(path, metadata), path)
+        frozen = {name for name, parameter in system.named_parameters() if not parameter.requires_grad}
+        state = _unpack(_mapped(path, metadata, frozen), path)
         _check_fit(system.state_dict(), state, path)
         system.load_state_dict(state, strict=True, assign=True)
         return system.to(target).eval()
@@ -193,18 +195,21 @@ def _verify(path: Path, metadata: Mapping[str, str]) -> None:
         raise WeightsError(f"{path} is damaged or was altered: its contents do not match its digest")
 
 
-def _mapped(path: Path, metadata: Mapping[str, str]) -> dict[str, Tensor]:
+def _mapped(path: Path, metadata: Mapping[str, str], frozen: set[str]) -> dict[str, Tensor]:
     """Every tensor of the file, mapped: none of their pages is read, and a write makes a copy of the page."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         twins = json.loads(metadata.get("twins", "{}"))
-        if twins:
+        lasting = {name: twin for name, twin in twins.items() if {name, twin} <= frozen}
+        tensors.update({name: tensors[twin] for name, twin in lasting.items()})
+        if twins.keys() - lasting.keys():
             with safe_open(path, framework="pt") as file:  # mapped once more: writing to one must not change its twin
-                tensors.update({name: file.get_tensor(twin) for name, twin in twins.items()})
+                others = {name: file.get_tensor(twin) for name, twin in twins.items() if name not in lasting}
+            tensors.update(others)
     except OSError as error:
         raise UnreadableError(f"{path} cannot be read: {_one_line(error)}") from error
-    except (ValueError, AttributeError, SafetensorError) as error:
+    except (ValueError, KeyError, AttributeError, SafetensorError) as error:
         raise WeightsError(f"{path} is damaged: {_one_line(error)}") from error
     return tensors
 
