@@ -9,9 +9,11 @@ import functools
 import importlib
 import io
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("soundsieve.cli.convert", "Make one file of published weights, or the reverse."),
     "train": ("soundsieve.cli.train", "Train a model from a recipe."),
     "evaluate": ("soundsieve.cli.evaluate", "Measure a model on test mixtures."),
+    "compare": ("soundsieve.cli.compare", "Tell whether one run of evaluate beats another."),
+    "mixtures": ("soundsieve.cli.mixtures", "Write the mixtures of a benchmark's list, or check them."),
     "cache": ("soundsieve.cli.cache", "Write captions, embed them, and look up what a sound retrieves."),
 }
 """Command -> its module, which holds a plain function of the same name, and a line for ``--help``.
@@ -39,9 +43,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a command line and leave with its exit code.
 
     0: all done; 1: some files failed; 2: the request cannot be met as it is, one line on stderr says why;
-    130: interrupted; 141: nobody reads the output any more. (`find` has exit codes like grep's.)
+    130: interrupted; 143: terminated (SIGTERM), which ends it as Ctrl-C does; 141: nobody reads the output any more.
+    (`find` has exit codes like grep's.)
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    with _terminated_like_interrupted() as terminated:
+        code = _run(arguments)
+    sys.exit(143 if code == 130 and terminated else code)
+
+
+def _run(arguments: list[str]) -> int:
+    code: Any
     try:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
@@ -55,7 +67,31 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not hasattr(error, "format_message"):  # what the parser has to say about the arguments
             raise
         code = _misused(arguments, error.format_message())
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[list[int]]:
+    """In here SIGTERM does what Ctrl-C does, whatever that is at the time; what is yielded tells whether it came."""
+    came: list[int] = []
+    before = signal.getsignal(signal.SIGTERM)
+    if before != signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
+        yield came  # somebody has other plans, or signals are not ours to handle
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        came.append(number)
+        handler = signal.getsignal(signal.SIGINT)
+        if callable(handler):
+            handler(signal.SIGINT, frame)
+        else:  # a shell that starts it in the background has Ctrl-C ignored
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _app(arguments: Sequence[str]) -> typer.Typer:
