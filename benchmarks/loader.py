@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import tempfile
 import time
 import zlib
 from pathlib import Path
 
 import torch
+from records import record, save
 
-from soundsieve.evaluation.report import environment
-from soundsieve.files import replacing
 from soundsieve.training.build import Data, build_task
 from soundsieve.training.recipe import read_recipe
 
@@ -100,15 +98,7 @@ def main() -> None:
             rows[name] = row
             ahead = row["loader_per_s"] / row["step_per_s"]
             print(f"| {name} | {row['loader_per_s']:.0f} | {row['step_per_s']:.0f} | {ahead:.1f}x |", flush=True)
-    result = {
-        "kind": "loader",
-        "machine": {"processor": environment()["machine"], "threads": arguments.threads},
-        "torch": torch.__version__,
-        "rows": rows,
-    }
-    if arguments.output:
-        with replacing(arguments.output) as temporary:
-            temporary.write_text(json.dumps(result, indent=2) + "\n")
+    save(record("loader", threads=arguments.threads, rows=rows), arguments.output)
 
 
 if __name__ == "__main__":

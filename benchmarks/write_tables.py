@@ -122,6 +122,82 @@ def clapsep_speed_table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def audiosep_speed_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/audiosep_speed.py` measured: systems, the stages of each, and how far answers are apart."""
+    rows, counted = result["rows"], result["counted"]
+    ways = ("plain", "float32", "bf16")
+    lines = ["| system | recording | | plain | float32 | bf16 |", "| --- | ---: | --- | ---: | ---: | ---: |"]
+    for kind in dict.fromkeys(name.rsplit(" ", 1)[0] for name in rows):
+        name, seconds = kind.split()
+        found = [rows.get(f"{kind} {way}") for way in ways]
+        told = {
+            "separated": _seconds_cells(found, "separate_s"),
+            "query": _seconds_cells(found, "query_s"),
+            "first result": [f"{row['first_result_s']:.1f} s" if row else "" for row in found],
+            "calls of the network": [str(row["calls"]) if row else "" for row in found],
+            "peak memory": [f"{row['peak_mib']:.0f} MiB" if row else "" for row in found],
+        }
+        if int(seconds) > 10:
+            del told["query"], told["first result"]
+        for index, (what, cells) in enumerate(told.items()):
+            head = f"| {name} | {seconds} s |" if index == 0 else "| | |"
+            lines.append(f"{head} {what} | {' | '.join(cells)} |")
+    for name, work in counted.items():
+        found = [rows.get(f"{name} 10 {way}") for way in ways]
+        if not all(found):
+            continue
+        rates, gflop = work["gflop_per_s"], work["gflop"]
+        lines += ["", f"| {name}, 10 s | plain | float32 | share | bf16 | GFLOP | floor, float32 | floor, bf16 |"]
+        lines.append("| --- |" + " ---: |" * 7)
+        parts = {part: [row["parts_s"].get(part, 0.0) for row in found] for part in found[1]["parts_s"]}
+        whole = [row["separate_s"] for row in found]
+        parts["all else"] = [max(0.0, s - sum(p[k] for p in parts.values())) for k, s in enumerate(whole)]
+        parts["**separation**"] = whole
+        for part, (plain, float32, bf16) in parts.items():
+            ops = gflop.get(part.strip("*"))
+            floors = (
+                ""
+                if ops is None
+                else f"{ops:.0f} | " + " | ".join(f"{1000 * ops / rates[way]:.0f} ms" for way in ("float32", "bf16"))
+            )
+            cells = f"{1000 * plain:.0f} ms | {1000 * float32:.0f} ms | {float32 / whole[1]:.0%} | {1000 * bf16:.0f} ms"
+            lines.append(f"| {part} | {cells} | {floors or ' | | '} |")
+    lines.append("")
+    for name, work in counted.items():
+        rates, apart = work["gflop_per_s"], result["compared"][name]
+        lines.append(
+            f"{name}: on {apart['mixtures']} real mixtures (made-up weights) float32 differs from plain by at most "
+            f"{apart['largest_difference']:.1e} of an answer's peak; SI-SDR of bf16's answer against float32's is "
+            f"{apart['bf16_to_float32_db']:.1f} dB (at least {apart['bf16_to_float32_least_db']:.1f})."
+        )
+        lines.append(f"Fastest 3 x 3 convolution: {rates['float32']:.0f} GFLOP/s, {rates['bf16']:.0f} in bf16.")
+    if "loss" in result:
+        loss = result["loss"]
+        lines.append(
+            f"bf16 with a trained small model, {loss['questions']} questions about real sounds: SI-SDR against the true "
+            f"sound changes by {-loss['lost_db']:+.3f} dB on average (by {loss['mean_change_db']:.3f} dB either way, at "
+            f"most by {loss['largest_change_db']:.2f}); SI-SDR of bf16's answer against float32's is "
+            f"{loss['to_float32_db']:.1f} dB (at least {loss['to_float32_least_db']:.1f})."
+        )
+    machine = result["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    sizes = ", ".join(f"{name} {size:.0f} MB" for name, size in result["file_mb"].items())
+    lines.append(
+        f"{result['threads']} threads of {machine['cpu']} ({machine['cores']} cores, {machine['memory_gib']} GiB), "
+        f"{machine['system']}, {versions}; medians over fresh processes in turns. Files: {sizes}, made up."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _seconds_cells(rows: list[dict[str, Any] | None], key: str) -> list[str]:
+    """Seconds, and how many times as fast as the first."""
+    first, cells = rows[0], []
+    for row in rows:
+        gain = f" ({first[key] / row[key]:.1f}x)" if row and first and row is not first else ""
+        cells.append(f"{row[key]:.3g} s{gain}" if row else "")
+    return cells
+
+
 def long_table(result: dict[str, Any]) -> str:
     """What `benchmarks/long.py` measured."""
     lines = ["| recording | time | faster than real time | peak memory |", "| --- | ---: | ---: | ---: |"]
@@ -264,8 +340,8 @@ def loader_table(result: dict[str, Any]) -> str:
     lines = ["| recipe | mixtures/s, one loader process | mixtures/s, training step |", "| --- | ---: | ---: |"]
     for name, row in result["rows"].items():
         lines.append(f"| {name} | {row['loader_per_s']:.0f} | {row['step_per_s']:.0f} |")
-    machine = result["machine"]
-    lines += ["", f"{machine['threads']} threads, {machine['processor']}, torch {result['torch']}."]
+    threads, cpu, torch = result["threads"], result["machine"]["cpu"], result["versions"]["torch"]
+    lines += ["", f"{threads} threads, {cpu}, torch {torch}."]
     return "\n".join(lines) + "\n"
 
 
@@ -339,6 +415,26 @@ def caption_cache_table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def two_sdri_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/two_sdri.py` measured."""
+    columns = {
+        "sdri": "SDRi, plain (AudioSep, DCASE)",
+        "filtered_sdri": "SDRi, 512 taps (CLAPSep)",
+        "si_sdri": "SI-SDRi",
+    }
+    lines = [f"| answer | {' | '.join(columns.values())} |", f"| --- |{' ---: |' * len(columns)}"]
+    for name, row in result["rows"].items():
+        lines.append(f"| {name} | {' | '.join(f'{row[column]:.1f} dB' for column in columns)} |")
+    before = result["unprocessed"]
+    lines += [
+        "",
+        f"{result['mixtures']} mixtures at 0 dB, both sounds of each; means. Of the unprocessed mixture the plain SDR "
+        f"is {before['sdr']:.2f} dB, that with 512 taps {before['filtered_sdr']:.2f} dB, and the SI-SDR "
+        f"{before['si_sdr']:.2f} dB. {_where(result)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def models_table() -> str:
     """The catalogue of models."""
     from soundsieve.weights.catalog import CATALOG
@@ -384,6 +480,7 @@ def render(name: str) -> str:
     kinds = {
         "speed": speed_table,
         "clapsep_speed": clapsep_speed_table,
+        "audiosep_speed": audiosep_speed_table,
         "loader": loader_table,
         "free-text": free_text_table,
         "recall": recall_table,
@@ -394,6 +491,7 @@ def render(name: str) -> str:
         "spans": spans_table,
         "seams": seams_table,
         "caption_cache": caption_cache_table,
+        "two_sdri": two_sdri_table,
     }
     return kinds.get(result.get("kind"), quality_table)(result)
 
