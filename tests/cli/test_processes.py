@@ -61,7 +61,8 @@ def start(command: list[str], *arguments: str, **options: object) -> subprocess.
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_interrupted_batches_leave_whole_files_only(command: list[str], jobs: str) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_batches_leave_whole_files_only(command: list[str], jobs: str, sent: int, code: int) -> None:
     audio.encode("0.wav", tone_and_noise(0.5, 16000), 16000)
     for name in ("1.wav", "2.wav", "3.wav"):
         audio.encode(name, tone_and_noise(60.0, 16000), 16000)
@@ -73,14 +74,31 @@ def test_interrupted_batches_leave_whole_files_only(command: list[str], jobs: st
     while not list(Path("sieved").glob(".*")) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert list(Path("sieved").glob(".*"))  # the next is being written
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     out, err = process.communicate(timeout=20)
-    assert (process.returncode, out) == (130, "")
+    assert (process.returncode, out) == (code, "")
     told = err.splitlines()
     assert "soundsieve: interrupted" in told
     assert set(told) <= {"0.wav: 0.0-0.5 s", "soundsieve: interrupted"}  # the note may be on its way
     assert files() == [*names, "sieved/0.a-dog.wav"]
     assert audio.probe("sieved/0.a-dog.wav").samples == 8000
+
+
+def test_terminated_where_ctrl_c_is_ignored(command: list[str]) -> None:
+    """As a shell starts what runs in the background."""
+    audio.encode("0.wav", tone_and_noise(60.0, 16000), 16000)
+    ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]
+    process = start(ignoring, "0.wav", "--batch", "1", env={**os.environ, "SECONDS_EACH": "0.05"})
+    deadline = time.monotonic() + 20
+    while not list(Path().glob("sieved/.*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (143, "soundsieve: interrupted\n")
+    assert files() == ["0.wav"]
 
 
 def test_a_full_disk(command: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C in a run: the step at hand is finished and kept, and the run goes on as if it had never stopped."""
+"""Ctrl-C in a run, and SIGTERM: the step at hand is finished and kept, and the run goes on as if it had never stopped."""
 
 import os
 import signal
@@ -20,8 +20,15 @@ CHANGES = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_keeps_the_step_at_hand(
-    corpus: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    corpus: Path,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    sent: int,
+    code: int,
 ) -> None:
     path = ROOT / "recipes/starter/debug.yaml"
     recipe = read_recipe(path, CHANGES)
@@ -33,14 +40,14 @@ def test_ctrl_c_keeps_the_step_at_hand(
 
     def interrupted(task: SieveTask, module: torch.nn.Module, batch: dict[str, torch.Tensor], step: int) -> object:
         if step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), sent)
         return loss(task, module, batch, step)
 
     with monkeypatch.context() as patch:
         patch.setattr(SieveTask, "loss", interrupted)
         with pytest.raises(SystemExit) as end:
             main(arguments)
-    assert end.value.code == 130
+    assert end.value.code == code
     last = tmp_path / "run/last.ckpt"
     said = capsys.readouterr().err
     assert said == f"soundsieve: interrupted; step 3 is kept in {last}, --resume goes on\n"

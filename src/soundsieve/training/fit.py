@@ -26,6 +26,7 @@ from typing import Any, Literal
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
@@ -357,8 +358,9 @@ def fit(
         try:
             with _stopping_softly(keeper):
                 trainer.fit(loop, ckpt_path=resume, weights_only=True if resume else None)
-        except SystemExit as stop:  # Lightning's answer to a second Ctrl-C, after it has put things in order
-            raise KeyboardInterrupt from stop
+        except SystemExit as stop:  # Lightning's answer to a second Ctrl-C, after it has put things in order ...
+            if not (keeper.interrupted and isinstance(stop, SIGTERMException)):  # ... and to SIGTERM, after the step
+                raise KeyboardInterrupt from stop
     return FitResult(folder, trainer.global_step, keeper.best, keeper.interrupted, trainer.is_global_zero)
 
 
