@@ -36,7 +36,7 @@ def recordings(tmp_path: Path) -> Recordings:
 
 
 def write(recordings: Recordings, folder: Path, **how: object) -> list[tuple[str, str]]:
-    return [(example.example_id, why) for example, why in made.make(EXAMPLES, DRAWN, recordings, folder, **how)]  # type: ignore[arg-type]
+    return [(example.example_id, why) for example, why in made.make(enumerate(EXAMPLES), DRAWN, recordings, folder, **how)]  # type: ignore[arg-type]
 
 
 def sums(folder: Path) -> dict[str, str]:
@@ -72,7 +72,7 @@ def test_the_same_seed_gives_the_same_bytes_in_any_process(recordings: Recording
     code = (
         "import torch; torch.set_num_threads(2)\n"
         "from pathlib import Path; from test_made import EXAMPLES, DRAWN, SAMPLE_RATE, Recordings, made\n"
-        f"for _ in made.make(EXAMPLES, DRAWN, Recordings(Path({str(recordings.folder)!r}), SAMPLE_RATE), 'two'): pass"
+        f"for _ in made.make(enumerate(EXAMPLES), DRAWN, Recordings(Path({str(recordings.folder)!r}), SAMPLE_RATE), 'two'): pass"
     )
     places = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
     environment = {**os.environ, "PYTHONPATH": places, "TZ": "Asia/Tokyo"}
@@ -107,7 +107,7 @@ def test_ready_made_mixtures_past_full_scale_are_turned_down(tmp_path: Path) -> 
     audio.encode(tmp_path / "m.wav", 8 * samples, SAMPLE_RATE, subtype="FLOAT")
     audio.encode(tmp_path / "r.wav", samples, SAMPLE_RATE, subtype="FLOAT")
     ready = Example("x", "a tone", mixture="m.wav", reference="r.wav")
-    list(made.make([ready], Mixing("ready"), Recordings(tmp_path, SAMPLE_RATE), tmp_path / "out"))
+    list(made.make([(0, ready)], Mixing("ready"), Recordings(tmp_path, SAMPLE_RATE), tmp_path / "out"))
     mixture, target = (audio.decode(tmp_path / "out" / part / "00000.wav")[0] for part in ("mixtures", "targets"))
     assert np.abs(mixture).max() == pytest.approx(0.9, abs=1e-6)
     assert np.abs(mixture - 8 * target).max() < 1e-5
@@ -117,11 +117,11 @@ def test_what_cannot_be_mixed(recordings: Recordings, tmp_path: Path) -> None:
     audio.encode(recordings.folder / "silent.wav", np.zeros((1, 100), np.float32), SAMPLE_RATE)
     silent = Example("quiet", "a tone", target="silent.wav", interferers=("hum/0.wav",))
     with pytest.raises(AudioError, match="quiet cannot be mixed: the target is silent; --allow-missing"):
-        list(made.make([silent], DRAWN, recordings, tmp_path / "out"))
-    told = list(made.make([silent, EXAMPLES[0]], DRAWN, recordings, tmp_path / "out", leave_out=True))
+        list(made.make([(0, silent)], DRAWN, recordings, tmp_path / "out"))
+    told = list(made.make([(0, silent), (1, EXAMPLES[0])], DRAWN, recordings, tmp_path / "out", leave_out=True))
     assert [why for _, why in told] == ["example quiet cannot be mixed: the target is silent", ""]
     with (tmp_path / "out" / "mixtures.csv").open(newline="") as file:
         assert [row["mixture"] for row in csv.DictReader(file)] == ["mixtures/00001.wav"]
     with pytest.raises(AudioError, match="none of the examples"):
-        list(made.make([silent], DRAWN, recordings, tmp_path / "none", leave_out=True))
+        list(made.make([(0, silent)], DRAWN, recordings, tmp_path / "none", leave_out=True))
     assert not (tmp_path / "none").exists()

@@ -103,10 +103,9 @@ def evaluate_list(
 def _notes(summary: dict[str, Any], missing: int) -> Iterable[str]:
     """What has to be said beside the table."""
     yield from summary["not_applicable"].values()
-    run = summary["run"]
+    run, unmixed = summary["run"], len(summary["not_mixed"])
     if run["left_out"]:
-        unmixed = len(summary["not_mixed"])
         yield (
-            f"left out {run['left_out']} of {run['examples']} examples: {run['left_out'] - unmixed} for want of {missing} "
-            f"recordings, {unmixed} that cannot be mixed"
+            f"left out {run['left_out']} of {run['examples']} examples: {run['left_out'] - unmixed} for want of "
+            f"{missing} recordings, {unmixed} that cannot be mixed"
         )

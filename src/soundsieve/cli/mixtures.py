@@ -48,12 +48,12 @@ def make(
         raise ConfigError(f"{output} holds mixtures: replace them (--force), or name another folder")
     chosen = opened(benchmark, list_file, audio, mix=mix, seed=seed, limit=limit, sample_rate=sample_rate)
     examples, missing = chosen.present(chosen.asking(), allow_missing=allow_missing)
-    written, unmixable = 0, []
-    making = made.make(examples, chosen.mixing, chosen.recordings, output, seed=seed, leave_out=allow_missing)
-    for example, problem in _progress(making, len(examples)):
+    names, written = {example.example_id for example in examples}, 0
+    numbered = ((place, example) for place, example in enumerate(chosen.examples) if example.example_id in names)
+    making = made.make(numbered, chosen.mixing, chosen.recordings, output, seed=seed, leave_out=allow_missing)
+    for _, problem in _progress(making, len(examples)):
         written += not problem
         if problem:
-            unmixable.append(example)
             print(f"soundsieve: {problem}", file=sys.stderr)
     left_out = len(chosen.examples) - written
     told = f"; left out {left_out} of {len(chosen.examples)} ({len(missing)} recordings missing)" if left_out else ""

@@ -28,7 +28,7 @@ _LEVEL_DIGITS = 4
 
 
 def make(
-    examples: Iterable[Example],
+    examples: Iterable[tuple[int, Example]],
     mixing: Mixing,
     recordings: Recordings,
     folder: str | Path,
@@ -39,7 +39,7 @@ def make(
     """Write the mixtures and targets of a list, and at the end their list.
 
     Args:
-        examples: of a list, in its order, by which the files are numbered.
+        examples: of a list, each with its place there, by which its files are numbered.
         mixing: how they are mixed. A ready-made mixture past full scale is turned down too.
         recordings: the audio.
         folder: where the files go; what is there under their names is replaced.
@@ -54,7 +54,7 @@ def make(
     """
     folder, rate = Path(folder), recordings.sample_rate
     made, checks = [], {}
-    for index, example in enumerate(examples):
+    for index, example in examples:
         try:
             mixed = within(mix(example, mixing, recordings, sample_rate=rate, seed=seed), mixing.peak)
         except AudioError as error:

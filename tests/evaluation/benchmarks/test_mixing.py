@@ -124,6 +124,8 @@ def test_ready_made_mixtures_stay_as_they_are() -> None:
         (Example("x", "a", target="a", interferers=("silent",)), Mixing("snr"), "the interferer is silent"),
         (Example("x", "a", target="a", interferers=("b", "silent")), Mixing("snr"), "an interferer is silent"),
         (Example("x", "a", target="a", interferers=("silent",)), Mixing("lufs", -30, -30), "too quiet"),
+        (Example("x", "a", target="a", interferers=("b", "a")), Mixing("snr"), "are the same recording"),
+        (Example("x", "a", mixture="a", reference="a"), Mixing("ready"), "its target and nothing else"),
         (Example("x", "a", mixture="silent", reference="a"), Mixing("ready"), "the mixture is silent"),
         (Example("x", "a", mixture="a", reference="silent"), Mixing("ready"), "the target is silent"),
         (Example("x", "a", mixture="a", reference="c"), Mixing("ready"), "16000 samples and the target in it 24000"),

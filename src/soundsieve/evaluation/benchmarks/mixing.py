@@ -157,6 +157,8 @@ def mix(example: Example, mixing: Mixing, sounds: Sounds, *, sample_rate: int, s
     try:
         if mixing.is_ready(example):
             return _ready(example, mixing, sounds, sample_rate)
+        if example.target in example.interferers:
+            raise ValueError("the target and an interferer are the same recording")
         target = _piece(sounds(example.target), example, mixing, sample_rate)
         interferers = [
             fit_length(_from_start(sounds(name), example, sample_rate)[: len(target)], len(target))
@@ -194,6 +196,8 @@ def _ready(example: Example, mixing: Mixing, sounds: Sounds, sample_rate: int) -
         raise ValueError(f"the mixture has {len(mixture)} samples and the target in it {len(reference)}")
     if not bool(reference.any()):
         raise ValueError("the target is silent")
+    if bool((mixture == reference).all()):
+        raise ValueError("the mixture is its target and nothing else")
     return Mixture(mixture, reference)
 
 
