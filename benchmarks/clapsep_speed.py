@@ -15,28 +15,30 @@ import argparse
 import functools
 import json
 import os
-import platform
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from timing import (
+    TEXT,
+    TOKENS,
+    Switches,
+    fresh,
+    loss_on_clips,
+    made_up_tokenizer,
+    peak_mib,
+    si_sdr_db,
+    timed,
+    undisturbed,
+    wait_for_quiet,
+)
 
 CONFIGURATIONS = ("plain", "float32", "int8")
 SECONDS = 10
-TOKENS = (0, 102, 2335, 23828, 11, 5, 4472, 2)
-"""A sentence of six words between the two marks around it: what a query is usually like."""
-TEXT = " ".join(map(str, TOKENS[1:-1]))
-"""The same for the made-up model, whose words are the numbers of their tokens."""
-QUIET = 150
-"""Involuntary context switches a second; a process that had more was disturbed, and is run again."""
 
 
 def make_model(path: Path) -> None:
@@ -63,31 +65,7 @@ def make_model(path: Path) -> None:
     save_system(path, system)
 
 
-def made_up_tokenizer() -> str:
-    """As many tokens as RoBERTa's, each the decimal digits of its number."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    words = {"<s>": 0, "<pad>": 1, "</s>": 2} | {str(i): i for i in range(3, 50265)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="3"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    return str(tokenizer.to_str())
-
-
 # --- in a fresh process ---
-
-
-def timed(run: Callable[[], Any], repeats: int) -> list[float]:
-    times = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - begun)
-    return times
-
-
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
 
 
 def child(path: str, configuration: str, threads: int, repeats: int, out: str) -> dict[str, Any]:
@@ -114,7 +92,7 @@ def child(path: str, configuration: str, threads: int, repeats: int, out: str) -
     example = torch.from_numpy(0.1 * rng.standard_normal((1, system.clap.config.audio.clip_samples), dtype=np.float32))
     target = separator.separate(mixture, TEXT, sample_rate=system.sample_rate).target
     result["first_result_s"] = time.perf_counter() - started
-    before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw, time.perf_counter()
+    switches = Switches()
     result["separate_s"] = timed(lambda: separator.separate(mixture, TEXT, sample_rate=system.sample_rate), repeats)
     with torch.inference_mode():
         result["text_s"] = timed(lambda: system.encode_query(Query((TEXT,))), repeats)
@@ -125,8 +103,7 @@ def child(path: str, configuration: str, threads: int, repeats: int, out: str) -
         result["parts_s"]["around the network"] = [max(0.0, statistics.median(result["separate_s"]) - bare)]
         result["audio_s"] = timed(lambda: system.clap.embed_audio(example), repeats + 1)[1:]
         result["audio_mib"] = peak_mib()
-    switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
-    result["switches_per_s"] = switches / (time.perf_counter() - begun)
+    result["switches_per_s"] = switches.per_s()
     np.save(out, target)
     return result
 
@@ -213,79 +190,6 @@ def count(path: str, threads: int) -> dict[str, Any]:
 # --- what runs them ---
 
 
-def fresh(arguments: list[str], threads: int) -> dict[str, Any]:
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run([sys.executable, __file__, *arguments], env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"the measurement failed:\n{done.stderr}")
-    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return measured
-
-
-def wait_for_quiet(seconds: float = 300) -> None:
-    """Until nothing else runs on the processors this process may use, or patience ends."""
-
-    def busy() -> tuple[int, int]:
-        mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}
-        rows = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
-        ticks = [list(map(int, row[1:9])) for row in rows if row[0] in mine]
-        return sum(sum(row) - row[3] - row[4] for row in ticks), sum(map(sum, ticks))
-
-    end = time.monotonic() + seconds
-    while Path("/proc/stat").exists() and time.monotonic() < end:
-        before = busy()
-        time.sleep(1)
-        after = busy()
-        if after[0] - before[0] < 0.06 * (after[1] - before[1]):
-            return
-
-
-def si_sdr_db(estimate: np.ndarray, reference: np.ndarray) -> float:
-    projection = np.sum(estimate * reference) / np.sum(reference**2) * reference
-    return float(10 * np.log10(np.sum(projection**2) / np.sum((estimate - projection) ** 2)))
-
-
-def loss_on_clips(model: str, pairs_used: int) -> dict[str, float]:
-    """What int8 costs a trained model on real sounds: SI-SDR against the true source, and against float32's answer."""
-    import copy
-
-    import torch
-
-    from soundsieve.evaluation.pairs import decoded, mix, read_clips, read_pairs
-    from soundsieve.metrics import si_sdr
-    from soundsieve.nn.precision import to_precision
-    from soundsieve.query import Query
-    from soundsieve.weights.checkpoint import load_system
-
-    here = Path(__file__).parent
-    clips = {str(clip.path): clip for clip in read_clips(here / "clips" / "clips.csv")}
-    pairs, sounds = read_pairs(here / "pairs.csv", clips)[:pairs_used], decoded(here / "clips")
-    exact = load_system(model)
-    rounded = copy.deepcopy(exact)
-    to_precision(rounded, "int8")
-    lost, close, level = [], [], []
-    with torch.inference_mode():
-        for pair in pairs:
-            mixed = mix(pair, sounds)
-            for direction, path in enumerate((pair.first, pair.second)):
-                query = Query(text=clips[str(path)].caption)
-                reference = mixed.sources[direction]
-                answers = [one(mixed.mixture[None], one.encode_query(query))[0] for one in (exact, rounded)]
-                scores = [float(si_sdr(answer, reference)) for answer in answers]
-                lost.append(scores[0] - scores[1])
-                level.append(scores[0])
-                close.append(float(si_sdr(answers[1], answers[0])))
-    return {
-        "questions": len(lost),
-        "float32_si_sdr_db": statistics.mean(level),
-        "lost_db": statistics.mean(lost),
-        "mean_change_db": statistics.mean(map(abs, lost)),
-        "largest_change_db": max(map(abs, lost)),
-        "to_float32_db": statistics.mean(close),
-        "to_float32_least_db": min(close),
-    }
-
-
 def medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in ("separate_s", "text_s", "audio_s"):
@@ -318,63 +222,52 @@ def main() -> None:
         elif what == "count":
             print(json.dumps(count(rest[0], options.threads)))
         elif what == "loss":
-            print(json.dumps(loss_on_clips(rest[0], options.pairs)))
+            print(json.dumps(loss_on_clips(rest[0], "int8", options.pairs)))
         else:
             print(json.dumps(child(rest[0], what, options.threads, options.repeats, rest[1])))
         return
 
-    from speed import machine
+    from records import record, save
     from write_tables import clapsep_speed_table
 
     threads, shared = options.threads, ["--threads", str(options.threads), "--repeats", str(options.repeats)]
     with tempfile.TemporaryDirectory() as folder:
         model = str(Path(folder) / "base.safetensors")
-        fresh([*shared, "--child", "make", model], threads)
+        fresh(__file__, [*shared, "--child", "make", model], threads)
         size_mb = os.path.getsize(model) / 1e6
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in CONFIGURATIONS}
         disturbed = 0
         for turn in range(options.processes):
             for name in CONFIGURATIONS:
-                for attempt in range(4):
-                    wait_for_quiet()
-                    run = fresh([*shared, "--child", name, model, str(Path(folder) / f"{name}.npy")], threads)
-                    if run["switches_per_s"] < QUIET or attempt == 3:
-                        break
-                    disturbed += 1
+                arguments = [*shared, "--child", name, model, str(Path(folder) / f"{name}.npy")]
+                run, in_vain = undisturbed(functools.partial(fresh, __file__, arguments, threads))
+                disturbed += in_vain
                 runs[name].append(run)
                 print(
                     f"{turn + 1}/{options.processes} {name}: {statistics.median(run['separate_s']):.3f} s", flush=True
                 )
         targets = {name: np.load(Path(folder) / f"{name}.npy").astype(np.float64) for name in CONFIGURATIONS}
         wait_for_quiet()
-        counted = fresh([*shared, "--child", "count", model], threads)
+        counted = fresh(__file__, [*shared, "--child", "count", model], threads)
     loss: dict[str, Any] = {"made_up_to_float32_db": si_sdr_db(targets["int8"], targets["float32"])}
     if options.trained:
-        loss |= fresh([*shared, "--pairs", str(options.pairs), "--child", "loss", options.trained], threads)
+        loss |= fresh(__file__, [*shared, "--pairs", str(options.pairs), "--child", "loss", options.trained], threads)
     peak = np.abs(targets["plain"]).max()
-    result = {
-        "kind": "clapsep_speed",
-        "seconds": SECONDS,
-        "threads": threads,
-        "processes": options.processes,
-        "disturbed": disturbed,
-        "repeats": options.repeats,
-        "file_mb": size_mb,
-        "machine": machine(),
-        "versions": {
-            "Python": platform.python_version(),
-            "torch": version("torch"),
-            "soundsieve": version("soundsieve"),
-        },
-        "rows": {name: medians(runs[name]) for name in CONFIGURATIONS},
-        "largest_difference": float(np.abs(targets["float32"] - targets["plain"]).max() / peak),
-        "int8_loss": loss,
+    result = record(
+        "clapsep_speed",
+        seconds=SECONDS,
+        threads=threads,
+        processes=options.processes,
+        disturbed=disturbed,
+        repeats=options.repeats,
+        file_mb=size_mb,
+        rows={name: medians(runs[name]) for name in CONFIGURATIONS},
+        largest_difference=float(np.abs(targets["float32"] - targets["plain"]).max() / peak),
+        int8_loss=loss,
         **counted,
-    }
+    )
     print(clapsep_speed_table(result), end="")
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save(result, options.output)
 
 
 if __name__ == "__main__":

@@ -174,9 +174,9 @@ def audiosep_speed_table(result: dict[str, Any]) -> str:
     if "loss" in result:
         loss = result["loss"]
         lines.append(
-            f"bf16 with a trained small model, {loss['questions']} questions about real sounds: SI-SDR against the true "
-            f"sound changes by {-loss['lost_db']:+.3f} dB on average (by {loss['mean_change_db']:.3f} dB either way, at "
-            f"most by {loss['largest_change_db']:.2f}); SI-SDR of bf16's answer against float32's is "
+            f"bf16 with a trained small model, {loss['questions']} questions about real sounds: SI-SDR against the "
+            f"true sound changes by {-loss['lost_db']:+.3f} dB on average (by {loss['mean_change_db']:.3f} dB either "
+            f"way, at most by {loss['largest_change_db']:.2f}); SI-SDR of bf16's answer against float32's is "
             f"{loss['to_float32_db']:.1f} dB (at least {loss['to_float32_least_db']:.1f})."
         )
     machine = result["machine"]
