@@ -84,7 +84,8 @@ def k_weighted(x: Tensor, sample_rate: int) -> Tensor:
     for numerator, denominator in (_SHELF, _HIGH_PASS):
         b, a = _at_rate(numerator, denominator, sample_rate)
         spectrum = spectrum * torch.fft.rfft(b, n) / torch.fft.rfft(a, n)
-    return torch.fft.irfft(spectrum, n)[..., :size]
+    filtered: Tensor = torch.fft.irfft(spectrum, n)
+    return filtered[..., :size]
 
 
 def _lufs(z: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ Rows are plain dicts, ready for one line of JSON each:
     presence          what the system says of the sound being there at all, 0 to 1, or None
     seconds           what the answer took, its share of the batch; None where no system was asked
 
-An example that cannot be mixed is a row too: its condition is `LEFT_OUT`, and it has the ``reason`` instead of the rest.
+An example that cannot be mixed is a row too: its condition is `LEFT_OUT`, and it has a ``reason`` instead of the rest.
 """
 
 from __future__ import annotations

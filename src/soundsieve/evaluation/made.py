@@ -116,5 +116,5 @@ def _as_ready(example: Example, mixed: Mixture, names: dict[str, str]) -> Exampl
     """
     snr_db = None if mixed.snr_db is None else round(mixed.snr_db, _LEVEL_DIGITS)
     bare = replace(example, mixture=names["mixture"], reference=names["reference"], snr_db=snr_db)
-    clips = {} if not (example.text or example.exclude) else {"like": (), "unlike": ()}
-    return replace(bare, target="", interferers=(), start_s=0.0, **clips)
+    bare = replace(bare, target="", interferers=(), start_s=0.0)
+    return replace(bare, like=(), unlike=()) if example.text or example.exclude else bare

@@ -12,7 +12,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from torch import Tensor
 
@@ -21,6 +21,8 @@ from soundsieve.dsp.mixing import energy_db, fit_length, gain_db
 from soundsieve.errors import AudioError, ConfigError
 from soundsieve.evaluation.benchmarks.example import Example
 from soundsieve.evaluation.benchmarks.recordings import Sounds
+
+Kind: TypeAlias = Literal["ready", "snr", "lufs"]
 
 _DIGITS = 6
 _DRAWN_DIGITS = 3
@@ -45,7 +47,7 @@ class Mixing:
         ConfigError: a value is out of range.
     """
 
-    kind: Literal["ready", "snr", "lufs"] = "ready"
+    kind: Kind = "ready"
     low: float = 0.0
     high: float = 0.0
     whole: bool = False
@@ -54,8 +56,6 @@ class Mixing:
     peak: float = 0.9
 
     def __post_init__(self) -> None:
-        if self.kind not in ("ready", "snr", "lufs"):
-            raise ConfigError(f"there is no mixing '{self.kind}'; there are ready, snr and lufs")
         if not -math.inf < self.low <= self.high < math.inf:
             raise ConfigError(f"a mixing goes from its lowest to its highest value, not from {self.low} to {self.high}")
         if self.segment_s is not None and not 0 < self.segment_s < math.inf:
@@ -109,9 +109,10 @@ def parse(text: str, usual: Mixing) -> Mixing:
         low, high = (float(values[0]), float(values[-1])) if values else (0.0, 0.0)
     except ValueError:
         kind = ""
-    if kind not in ("ready", "snr", "lufs") or (kind == "ready") != (not values) or len(values) > 2:
+    kinds: dict[str, Kind] = {"ready": "ready", "snr": "snr", "lufs": "lufs"}
+    if kind not in kinds or (kind == "ready") != (not values) or len(values) > 2:
         raise ConfigError(f"there is no mixing '{text}': write ready, snr:0, snr:-15:15 or lufs:-35:-25")
-    return replace(usual, kind=kind, low=low, high=high, whole=False, or_ready=False)
+    return replace(usual, kind=kinds[kind], low=low, high=high, whole=False, or_ready=False)
 
 
 @dataclass(frozen=True)
