@@ -8,8 +8,8 @@ A page asks for a table with a pair of comments; what stands between them is rep
 NAME is a file of benchmarks/results without its suffix: `speed` as `benchmarks/speed.py` writes it, others likewise by
 the script of that name, and anything else as `soundsieve evaluate -o` does. `labels-NAME` lists what the model of that
 file separates best and worst, `compare-NAME` sets all files that begin with NAME side by side, `log-NAME` is a training
-run's log.csv, kept as NAME.csv. Two names need no file: `models` is the catalogue of models, and `checksum` is one line
-about the embedded model's weights.
+run's log.csv, kept as NAME.csv. Three names need no file: `models` is the catalogue of models, `benchmarks` the one of
+benchmarks, and `checksum` is one line about the embedded model's weights.
 
     python benchmarks/write_tables.py            # write
     python benchmarks/write_tables.py --check    # say which pages are out of date, and fail
@@ -465,6 +465,10 @@ def checksum_line() -> str:
 def render(name: str) -> str:
     if name == "models":
         return models_table()
+    if name == "benchmarks":
+        from soundsieve.evaluation.benchmarks.page import sections
+
+        return "\n" + sections()
     if name == "checksum":
         return checksum_line()
     if name.startswith("compare-"):

@@ -13,9 +13,13 @@ PAGE = (Path(__file__).parent.parent.parent / "docs" / "commands.md").read_text(
 
 
 def options_of(name: str) -> set[str]:
-    app = typer.Typer(add_completion=False)
-    app.command()(getattr(importlib.import_module(COMMANDS[name][0]), name))
-    return {option for parameter in typer.main.get_command(app).params for option in parameter.opts if option[0] == "-"}
+    found = getattr(importlib.import_module(COMMANDS[name][0]), name)
+    options = set()
+    for function in (part for part, _ in found.values()) if isinstance(found, dict) else (found,):
+        app = typer.Typer(add_completion=False)
+        app.command()(function)
+        options |= {name for parameter in typer.main.get_command(app).params for name in parameter.opts}
+    return {option for option in options if option[0] == "-"}
 
 
 @pytest.mark.parametrize("name", ["extract", "split", "find", "models", "demo", "convert"])

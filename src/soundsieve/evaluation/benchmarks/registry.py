@@ -132,7 +132,7 @@ _HIDDEN = (
 )
 _AUDIOCAPS = "audio: its uploaders'; captions: AudioCaps, for academic purposes (https://github.com/cdjkim/audiocaps)"
 _AUDIOSET = "audio: its uploaders'; labels: CC BY 4.0 (AudioSet)"
-_MUSIC = "audio: its uploaders'; the list of videos: the MUSIC dataset's authors, for research"
+_MUSIC = "audio: its uploaders' (the videos are named at https://github.com/roudimit/MUSIC_dataset)"
 _ESC50 = "CC BY-NC 3.0 (https://github.com/karolpiczak/ESC-50)"
 
 _ALL = (
