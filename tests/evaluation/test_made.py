@@ -25,6 +25,7 @@ EXAMPLES = [
     Example("ready", "a whistle", mixture="whistle/0.wav"),
 ]
 DRAWN = Mixing("snr", -15, 15, or_ready=True)
+MIXINGS = {"ratios": DRAWN, "loudnesses": Mixing("lufs", -35, -25, or_ready=True)}
 
 
 @pytest.fixture
@@ -36,7 +37,9 @@ def recordings(tmp_path: Path) -> Recordings:
 
 
 def write(recordings: Recordings, folder: Path, **how: object) -> list[tuple[str, str]]:
-    return [(example.example_id, why) for example, why in made.make(enumerate(EXAMPLES), DRAWN, recordings, folder, **how)]  # type: ignore[arg-type]
+    return [
+        (example.example_id, why) for example, why in made.make(enumerate(EXAMPLES), DRAWN, recordings, folder, **how)
+    ]  # type: ignore[arg-type]
 
 
 def sums(folder: Path) -> dict[str, str]:
@@ -67,22 +70,34 @@ def test_mixtures_as_files_are_those_that_are_measured(recordings: Recordings, t
     assert made.check(out) == (5, [])
 
 
+IN_ANOTHER_PROCESS = """
+import torch
+torch.set_num_threads(2)
+from test_made import *
+for name, mixing in MIXINGS.items():
+    for _ in made.make(enumerate(EXAMPLES), mixing, Recordings("audio", SAMPLE_RATE), name):
+        pass
+"""
+
+
 def test_the_same_seed_gives_the_same_bytes_in_any_process(recordings: Recordings, tmp_path: Path) -> None:
+    """Also where sums are added up by other instructions, in another order, as they are on another processor."""
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
+    other = {"PYTHONPATH": paths, "ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "TZ": "Asia/Tokyo"}
+    command = [sys.executable, "-c", IN_ANOTHER_PROCESS]
+    subprocess.run(command, cwd=tmp_path, check=True, env={**os.environ, **other})
+    for name, mixing in MIXINGS.items():
+        list(made.make(enumerate(EXAMPLES), mixing, recordings, tmp_path / "here" / name))
+        assert sums(tmp_path / "here" / name) == sums(tmp_path / name)
+
+
+def test_another_seed_gives_other_mixtures(recordings: Recordings, tmp_path: Path) -> None:
     write(recordings, tmp_path / "one")
-    code = (
-        "import torch; torch.set_num_threads(2)\n"
-        "from pathlib import Path; from test_made import EXAMPLES, DRAWN, SAMPLE_RATE, Recordings, made\n"
-        f"for _ in made.make(enumerate(EXAMPLES), DRAWN, Recordings(Path({str(recordings.folder)!r}), SAMPLE_RATE), 'two'): pass"
-    )
-    places = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
-    environment = {**os.environ, "PYTHONPATH": places, "TZ": "Asia/Tokyo"}
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=environment)
-    assert sums(tmp_path / "two") == sums(tmp_path / "one")
-    write(recordings, tmp_path / "other", seed=1)
-    other = sums(tmp_path / "other")
-    assert other.keys() == sums(tmp_path / "one").keys()
-    assert other["mixtures/00000.wav"] != sums(tmp_path / "one")["mixtures/00000.wav"]
-    assert other["mixtures/00002.wav"] == sums(tmp_path / "one")["mixtures/00002.wav"]
+    write(recordings, tmp_path / "two", seed=1)
+    one, two = sums(tmp_path / "one"), sums(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert one["mixtures/00000.wav"] != two["mixtures/00000.wav"]
+    assert one["mixtures/00002.wav"] == two["mixtures/00002.wav"]  # it is ready-made
 
 
 def test_a_change_is_found(recordings: Recordings, tmp_path: Path) -> None:

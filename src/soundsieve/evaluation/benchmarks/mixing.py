@@ -1,9 +1,10 @@
 """How benchmarks mix: at a ratio, at a loudness, or not at all, so that anyone gets the same samples.
 
 Everything that is drawn comes from the seed and the example's name, not from its place in the list, and every gain is
-rounded to a millionth of a dB before it is applied. Sums over a recording depend in their last digits on the machine
-that adds them up; the rounding keeps these digits out of the samples. What is left is products and sums of float32
-numbers one by one, which are the same everywhere: two machines that decode and resample alike mix alike.
+rounded to a ten-thousandth of a dB before it is applied. Sums over a recording depend in their last digits (about 1e-14
+dB) on the machine that adds them up; the rounding keeps these digits out of the samples, but for one gain in 10^10.
+What is left is products and sums of float32 numbers one by one, which are the same everywhere: two machines that decode
+and resample alike mix alike.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from soundsieve.evaluation.benchmarks.recordings import Sounds
 
 Kind: TypeAlias = Literal["ready", "snr", "lufs"]
 
-_DIGITS = 6
+_DIGITS = 4
 _DRAWN_DIGITS = 3
 
 
