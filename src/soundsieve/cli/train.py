@@ -14,7 +14,8 @@ from soundsieve.errors import ConfigError
 def train(
     recipe: Annotated[Path, typer.Argument(help="The run to make, such as recipes/starter/sieve.yaml.")],
     data: Annotated[
-        Path | None, typer.Option("--data", help="CSV of clips: path, label, caption, group, split.")
+        Path | None,
+        typer.Option("--data", help="CSV of clips: path, label, caption, group, split; or AudioSep's list, .json."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/<folder>-<recipe> unless given.")

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from soundsieve.dsp.mixing import fit_length, loudest_offset, mix_at_snr, scale_to_rms_db
 from soundsieve.errors import AudioError, ConfigError
+from soundsieve.evaluation.json_list import read_json_list
 from soundsieve.files import replacing
 
 SAMPLE_RATE = 32000
@@ -114,16 +115,20 @@ def read_clips(path: str | Path, *, split: str | None = None, labelled: bool = T
     """Read a list of clips.
 
     Args:
-        path: CSV with the columns path, label, caption and group, and optionally source and split.
+        path: CSV with the columns path, label, caption and group, and optionally source and split; or, where its name
+            ends in ``.json``, a list in AudioSep's format (see `soundsieve.evaluation.json_list`).
         split: keep this split alone (all, where the list has no such column).
         labelled: without, the columns label and caption are not read, and need not be there.
 
     Raises:
-        ConfigError: the file cannot be read, lacks a column, or holds no clip.
+        ConfigError: the file cannot be read, lacks a column or key, or holds no clip.
     """
     names = [field.name for field in fields(Clip)]
     unread = {} if labelled else {"label": "", "caption": ""}
-    rows = _read_csv(path, required=[name for name in names[:4] if name not in unread])
+    if Path(path).suffix.lower() == ".json":
+        rows = read_json_list(path, captions=labelled)
+    else:
+        rows = _read_csv(path, required=[name for name in names[:4] if name not in unread])
     clips = [Clip(**({name: row[name] for name in names if row.get(name) is not None} | unread)) for row in rows]
     if split is not None:
         clips = [clip for clip in clips if clip.split in ("", split)]
@@ -214,7 +219,7 @@ def _draw(clips: Sequence[ClipLike], n: int, rng: random.Random) -> list[tuple[C
     taken = taken[: 2 * n]
 
     def fits(a: ClipLike, b: ClipLike) -> bool:
-        return a.label != b.label and a.caption.lower() != b.caption.lower()
+        return a.label != b.label and a.caption.lower() != b.caption.lower() and a.path != b.path
 
     for i in range(0, 2 * n, 2):
         if fits(taken[i], taken[i + 1]):

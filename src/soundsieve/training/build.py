@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -10,9 +11,13 @@ from pathlib import Path
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.pairs import Clip, read_clips
 from soundsieve.training.recipe import Recipe, build_config
+from soundsieve.training.sampling import by_recording
 from soundsieve.training.store import ClipStore, Progress
 from soundsieve.training.tasks.base import Task
 from soundsieve.weights.config import from_dict
+
+VALIDATION_SHARE = 0.05
+"""Of the recordings of a list that names no split."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,9 @@ class Data:
     """What a run learns from.
 
     Attributes:
-        clips: CSV of clips (path, label, caption, group, split), paths relative to its folder; a clip without a label
-            has its caption for one. None where a task needs no sound.
+        clips: list of clips, CSV (path, label, caption, group, split) or AudioSep's JSON, paths relative to its folder;
+            a clip without a label has its caption for one, and a list without any split is shared out by `share_out`.
+            None where a task needs no sound.
         cache: folder for decoded clips; None for the usual one.
         progress: told how far preparations are.
     """
@@ -36,14 +42,16 @@ class Data:
         Args:
             split: which.
             sample_rate: Hz, of what is stored.
-            labelled: without, labels and captions are not read, be they there or not.
+            labelled: without, labels and captions are not read, be they there or not; see `by_recording`.
         """
         if self.clips is None:
-            raise ConfigError("this recipe trains on sound: name a list of clips with --data clips.csv")
+            raise ConfigError("this recipe trains on sound: name a list of clips with --data clips.csv (or .json)")
         read = read_clips(self.clips, labelled=labelled)
-        everything = [replace(clip, label=clip.label or clip.caption) for clip in read]
-        if labelled:
-            _check_labels(self.clips, everything)
+        everything = (
+            [replace(clip, label=clip.label or clip.caption) for clip in read] if labelled else by_recording(read)
+        )
+        if not any(clip.split for clip in everything):
+            everything = share_out(everything)
         _check_splits(self.clips, everything)
         clips = [clip for clip in everything if clip.split == split]
         if not clips:
@@ -51,16 +59,25 @@ class Data:
         return ClipStore(self.clips.parent, clips, sample_rate=sample_rate, cache=self.cache, progress=self.progress)
 
 
-def _check_labels(path: Path, clips: Sequence[Clip]) -> None:
-    for clip in clips:
-        if not clip.label:
-            raise ConfigError(f"{path}: {clip.path} has neither label nor caption")
+def share_out(clips: Sequence[Clip]) -> list[Clip]:
+    """Splits for clips that have none: about one recording of twenty validates, the others train.
+
+    Which, a hash of the recording's name decides: a list that grows leaves every recording where it was.
+    """
+
+    def split(clip: Clip) -> str:
+        first = hashlib.sha256((clip.group or clip.path).encode()).digest()[0]
+        return "validation" if first < 256 * VALIDATION_SHARE else "train"
+
+    return [replace(clip, split=split(clip)) for clip in clips]
 
 
 def _check_splits(path: Path, clips: Sequence[Clip]) -> None:
     """Nothing may be judged by what it was trained on."""
     splits: dict[str, str] = {}
     for clip in clips:
+        if not clip.label:
+            raise ConfigError(f"{path}: {clip.path} has neither label nor caption")
         if not clip.split:
             raise ConfigError(f"{path}: {clip.path} has no split; it takes train, validation or test")
         if splits.setdefault(clip.group, clip.split) != clip.split:

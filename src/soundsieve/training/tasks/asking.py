@@ -79,6 +79,8 @@ class AskingTask:
         while left > 0:
             count = 3 if rng.random() < config.mixtures.three_sources else 2
             clips = [sampler.draw_clip(label, rng) for label in sampler.draw_labels(count, rng)]
+            if len({self.mixer.store.clips[clip].path for clip in clips}) < count:
+                continue  # a list may hold a file under several captions: it is not mixed with itself
             mixture, sources = self.mixer.mixture(clips, rng)
             for wanted in (0, 1) if config.both_directions else (0,):
                 yield Asked(mixture, sources, clips, wanted)

@@ -1,0 +1,68 @@
+"""Training on AudioSep's lists, which name neither labels nor recordings nor splits."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soundsieve.evaluation.pairs import Clip
+from soundsieve.training.build import Data, build_task, share_out
+from soundsieve.training.fit import fit
+from soundsieve.training.recipe import read_recipe
+from soundsieve.training.tasks.resunet import AudioSepTask
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def listed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The corpus as JSON, each file under five names, so that some of them validate."""
+    folder = tmp_path_factory.mktemp("listed")
+    with corpus.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    entries = []
+    for k in range(5):
+        for row in rows:
+            path = folder / f"{k}" / row["path"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(corpus.parent / row["path"])
+            entries.append({"wav": f"{k}/{row['path']}", "caption": f"{row['caption']} {k}"})
+    entries.append({"wav": entries[0]["wav"], "caption": "the same again"})
+    (folder / "train.json").write_text(json.dumps({"data": entries}))
+    return folder / "train.json"
+
+
+def test_a_twentieth_validates_whatever_else_is_in_the_list() -> None:
+    clips = [Clip(f"{i}.wav", "", f"sound {i}", f"{i}.wav") for i in range(4000)]
+    split = {clip.path: clip.split for clip in share_out(clips)}
+    assert sum(name == "validation" for name in split.values()) == pytest.approx(200, abs=45)  # 3 deviations
+    assert set(split.values()) == {"train", "validation"}
+    assert {clip.path: clip.split for clip in share_out(clips[1000:][::-1])}.items() <= split.items()
+    assert len({clip.split for clip in share_out([Clip(f"{i}", "", "", "one") for i in range(50)])}) == 1
+
+
+def test_a_json_list_trains(listed: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("soundsieve.training.build.VALIDATION_SHARE", 0.3)
+    recipe = read_recipe(ROOT / "recipes/audiosep/debug.yaml", {"max_steps": 2, "validate_every": 2})
+    task = build_task(recipe, Data(listed, cache))
+    assert isinstance(task, AudioSepTask)
+    train, validation = ({clip.path for clip in store.clips} for store in (task.mixer.store, task.validation))
+    assert train
+    assert validation
+    assert not train & validation
+    assert sorted(task.sampler.texts) == sorted({clip.caption for clip in task.mixer.store.clips})
+    assert fit(task, recipe, tmp_path, workers=0).step == 2
+
+
+def test_a_file_is_never_mixed_with_itself(listed: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("soundsieve.training.build.VALIDATION_SHARE", 0.3)
+    task = build_task(read_recipe(ROOT / "recipes/audiosep/debug.yaml"), Data(listed, cache))
+    assert isinstance(task, AudioSepTask)
+    clips = task.mixer.store.clips
+    clips[:] = [replace(clip, path=str(i // 9)) for i, clip in enumerate(clips)]
+    for step in range(50):
+        for asked in task.asked(np.random.default_rng(step)):
+            assert len({clips[clip].path for clip in asked.clips}) == len(asked.clips)
