@@ -151,7 +151,7 @@ class LASSNet(System):
         """
         spectrum = stft(mixture, n_fft=self.config.n_fft, hop_length=self.config.hop_length)
         maps = self.net(spectrum.abs().transpose(1, 2), condition.expand(len(mixture)).positive)
-        mask = maps[:, 0].sigmoid().transpose(1, 2)
+        mask = maps[:, 0].float().sigmoid().transpose(1, 2)
         return istft(
             mask * spectrum, n_fft=self.config.n_fft, hop_length=self.config.hop_length, length=mixture.shape[1]
         )
