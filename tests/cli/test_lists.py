@@ -203,7 +203,7 @@ ESC50 = ("clapsep-esc50", "--audio", "audio", "--list", "some_eval.csv")
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("nothing",), "there is no benchmark 'nothing'; there are corpus, clapsep-audiocaps"),
+        (("nothing",), "there is no benchmark 'nothing'; there are clapsep-audiocaps"),
         (("clapsep-esc50",), "clapsep-esc50 needs its recordings: give their folder (--audio); they come"),
         (("clapsep-esc50", "--audio", "audio"), "clapsep-esc50 needs its list (--list): https://github.com/"),
         (("clapsep-esc50", "--audio", "nowhere", "--list", "some_eval.csv"), "there is no folder nowhere"),

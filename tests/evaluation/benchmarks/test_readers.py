@@ -243,5 +243,5 @@ def test_every_benchmark_says_what_it_is() -> None:
         for score in benchmark.scores:
             assert set(score.values) <= set(METRICS)
             assert score.source.startswith("https://")
-    with pytest.raises(ConfigError, match="no benchmark 'esc'; there are corpus, clapsep-audiocaps"):
+    with pytest.raises(ConfigError, match="no benchmark 'esc'; there are clapsep-audiocaps"):
         find("esc")

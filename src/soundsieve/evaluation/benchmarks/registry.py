@@ -27,7 +27,7 @@ def find(name: str) -> Benchmark:
         ConfigError: there is none of that name.
     """
     if name not in BENCHMARKS:
-        raise ConfigError(f"there is no benchmark '{name}'; there are corpus, {', '.join(BENCHMARKS)}")
+        raise ConfigError(f"there is no benchmark '{name}'; there are {', '.join(BENCHMARKS)}")
     return BENCHMARKS[name]
 
 
