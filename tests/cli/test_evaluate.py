@@ -12,9 +12,11 @@ from toy_benchmark import CLIPS, SAMPLE_RATE, SOUNDS
 from typer.testing import CliRunner
 
 from soundsieve.cli.evaluate import evaluate
+from soundsieve.encoders.clap import CLAP, CLAPConfig
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.rows import Kept, read_rows
 from soundsieve.weights.checkpoint import save_system
+from soundsieve.weights.clap import save_clap
 
 
 @pytest.fixture
@@ -126,6 +128,23 @@ def test_conditions_can_be_chosen(benchmark: Path):
     )
     names = [line.split("|")[1].strip() for line in out.splitlines() if line.startswith("|")]
     assert names[2:] == ["mixture", "half the mixture", "text", "example-any", "ideal ratio mask"]
+
+
+def test_a_clap_can_judge(benchmark: Path):
+    run("--make-pairs", "--limit", "2")
+    save_clap("clap.safetensors", CLAP(CLAPConfig.debug()))
+    command = ["-m", "model.safetensors", "--conditions", "text", "--metrics", "sdr", "--judge", "clap.safetensors"]
+    run(*command, "-o", "a.json")
+    summary = json.loads(Path("a.json").read_text())
+    assert summary["run"]["judge"].startswith("clap.safetensors (sha256 ")
+    text, mixture = summary["conditions"]["text"], summary["conditions"]["mixture"]
+    assert set(text) == {
+        *("meaning", "n", "pairs", "seconds"),
+        *("sdr", "sdri", "fad", "clap_score", "clap_score_audio"),
+    }
+    assert text["fad"]["mean"] < mixture["fad"]["mean"] + 0.1  # the answer is the mixture, half as loud
+    assert all(-1 <= row["clap_score"] <= 1 for row in read_rows("a.jsonl"))
+    assert "| FAD (95%) | CLAPScore (95%) | CLAPScore_A (95%) |" in Path("a.md").read_text()
 
 
 def test_mistakes_are_named(benchmark: Path):

@@ -64,6 +64,10 @@ def evaluate(
             "first four, or the benchmark's."
         ),
     ] = "",
+    judge: Annotated[
+        Path | None,
+        typer.Option(help="A CLAP that hears the answers, for CLAPScores and FAD; or VGGish's weights, for FAD alone."),
+    ] = None,
     examples_from: Annotated[
         Path | None, typer.Option(help="A further list of clips, of any split, to draw example clips from.")
     ] = None,
@@ -116,6 +120,7 @@ def evaluate(
     import torch
 
     from soundsieve.evaluation import measuring, report, rows, run
+    from soundsieve.evaluation.judge import load_judge
     from soundsieve.metrics import why_not
     from soundsieve.separator import load
 
@@ -123,13 +128,15 @@ def evaluate(
         torch.set_num_threads(threads)
     asked, named = _listed(conditions), _listed(metrics)
     measuring.choose(named)
+    heard_by = None if judge is None else load_judge(judge, device=device)
 
     def loaded() -> Separator:
         return load(model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision)
 
     def of_model() -> dict[str, Any]:
         sha256 = _weights_sha256(model if weights is None else str(weights))
-        return {"model": model, "weights_sha256": sha256, "precision": precision}
+        judged = {} if heard_by is None else {"judge": heard_by.name}
+        return {"model": model, "weights_sha256": sha256, "precision": precision, **judged}
 
     command = shlex.join(["soundsieve", *sys.argv[1:]])
     if benchmark != CORPUS:
@@ -140,6 +147,7 @@ def evaluate(
             _progress,
             conditions=asked,
             metrics=named,
+            judge=heard_by,
             shots=shots,
             batch_size=batch_size,
             allow_missing=allow_missing,
@@ -180,8 +188,10 @@ def evaluate(
         if kept.rows:
             print(f"going on after {len(kept.rows)} answers that were measured before", file=sys.stderr)
         done = {rows.key_of(row) for row in kept.rows}
-        known = run.baselines(chosen, by_path, sounds, metrics=named, done=done)
-        answers = run.evaluate(system, chosen, questions, sounds, batch_size=batch_size, metrics=named, done=done)
+        known = run.baselines(chosen, by_path, sounds, metrics=named, judge=heard_by, done=done)
+        answers = run.evaluate(
+            system, chosen, questions, sounds, batch_size=batch_size, metrics=named, judge=heard_by, done=done
+        )
         total = len(questions) + 2 * len(run.BASELINES) * len(chosen)
         for row in _progress(chain(known, answers), total, done=len(done)):
             kept.append(row)

@@ -12,6 +12,7 @@ from soundsieve.cli.list_options import Opened
 from soundsieve.errors import ConfigError
 
 if TYPE_CHECKING:
+    from soundsieve.evaluation.judge import Judge
     from soundsieve.evaluation.measuring import Row
     from soundsieve.separator import Separator
 
@@ -24,6 +25,7 @@ def evaluate_list(
     *,
     conditions: Sequence[str],
     metrics: Sequence[str],
+    judge: Judge | None,
     shots: int,
     batch_size: int,
     allow_missing: bool,
@@ -39,6 +41,7 @@ def evaluate_list(
         progress: passes rows on, and shows how far it is.
         conditions: ways to ask; the benchmark's by default.
         metrics: what is measured; the benchmark's by default.
+        judge: what hears the answers too.
         shots: example clips for the condition ``examples``.
         batch_size: mixtures separated at once.
         allow_missing: go on without examples whose recordings are missing, or cannot be mixed.
@@ -47,7 +50,7 @@ def evaluate_list(
     """
     from soundsieve.evaluation import listed, listed_report, report, rows
     from soundsieve.evaluation.run import BASELINES
-    from soundsieve.metrics import why_not
+    from soundsieve.metrics import METRICS, why_not
 
     benchmark = chosen.benchmark
     asking = chosen.asking(conditions or benchmark.conditions, shots, metrics)
@@ -80,7 +83,9 @@ def evaluate_list(
         if kept.rows:
             print(f"going on after {len(kept.rows)} answers that were measured before", file=sys.stderr)
         done = {rows.key_of(row) for row in kept.rows}
-        answers = listed.evaluate(system, examples, asking, batch_size=batch_size, leave_out=allow_missing, done=done)
+        answers = listed.evaluate(
+            system, examples, asking, batch_size=batch_size, judge=judge, leave_out=allow_missing, done=done
+        )
         for row in progress(answers, asked + len(BASELINES) * len(examples), done=len(done)):
             kept.append(row)
     summary = listed_report.summarise(kept.rows, benchmark)
@@ -98,6 +103,9 @@ def evaluate_list(
     print(listed_report.condition_table(summary), end="")
     for line in _notes(summary, len(missing)):
         print(line)
+    unheard = [METRICS[name].title for name in benchmark.metrics if "embedding" in METRICS[name].needs]
+    if unheard and judge is None:
+        print(f"{', '.join(unheard)}: not measured; they need an embedding that hears the answers (--judge FILE)")
 
 
 def _notes(summary: dict[str, Any], missing: int) -> Iterable[str]:

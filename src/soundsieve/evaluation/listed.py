@@ -27,6 +27,7 @@ from soundsieve.evaluation.answers import estimates, evaluating
 from soundsieve.evaluation.benchmarks.example import Example
 from soundsieve.evaluation.benchmarks.mixing import Mixing, Mixture, mix
 from soundsieve.evaluation.benchmarks.recordings import Recordings
+from soundsieve.evaluation.judge import Judge
 from soundsieve.evaluation.measuring import BASIC, RATIOS, SPEECH, Row, Target, choose, number
 from soundsieve.evaluation.oracle import ideal_ratio_mask
 from soundsieve.evaluation.rows import key_of
@@ -145,6 +146,7 @@ def evaluate(
     asking: Asking,
     *,
     batch_size: int = 8,
+    judge: Judge | None = None,
     leave_out: bool = False,
     done: Container[tuple[object, ...]] = (),
 ) -> Iterator[Row]:
@@ -155,6 +157,7 @@ def evaluate(
         examples: of a list.
         asking: how they are mixed and asked for.
         batch_size: mixtures separated at once.
+        judge: what hears the answers too; see `evaluation.judge`.
         leave_out: give a row with the reason for an example that cannot be mixed, instead of stopping there.
         done: rows that are measured already, by `rows.key_of`; they are not measured again.
 
@@ -185,10 +188,11 @@ def evaluate(
                 yield {"example": example.example_id, "condition": LEFT_OUT, "reason": str(error)}
                 continue
             if mixed.reference is not None:
-                yield from _baselines(example, mixed, bases, choose(asking.metrics), asking.recordings.sample_rate)
+                target = _target(mixed, asking, choose(asking.metrics), judge)
+                yield from _baselines(example, mixed, bases, target)
             if not left:
                 continue
-            question = _Question(example, mixed, left, metrics, asking.recordings.sample_rate)
+            question = _Question(example, mixed, left, _target(mixed, asking, metrics, judge))
             if batch and (len(batch) == batch_size or not batch[0].goes_with(question)):
                 yield from _answers(system, batch, encoded)
                 batch = []
@@ -202,16 +206,11 @@ class _Question:
     example: Example
     mixed: Mixture
     queries: dict[str, Query]
-    metrics: tuple[str, ...]
-    sample_rate: int
+    target: Target
 
     def goes_with(self, other: _Question) -> bool:
         """Whether both can be answered at once."""
         return len(self.mixed.mixture) == len(other.mixed.mixture) and self.queries.keys() == other.queries.keys()
-
-    @property
-    def target(self) -> Target:
-        return Target(self.mixed.mixture, self.mixed.reference, sample_rate=self.sample_rate, metrics=self.metrics)
 
 
 def _answers(system: System, batch: Sequence[_Question], encoded: dict[Query, Condition]) -> Iterator[Row]:
@@ -226,30 +225,32 @@ def _answers(system: System, batch: Sequence[_Question], encoded: dict[Query, Co
             conditions.append(Condition(torch.cat([c.positive for c in asked]), torch.cat([c.negative for c in asked])))
         mixture = torch.stack([question.mixed.mixture for question in batch])
         started = time.perf_counter()
-        answers = estimates(system, mixture, conditions, sample_rate=batch[0].sample_rate)
+        answers = estimates(system, mixture, conditions, sample_rate=batch[0].target.sample_rate)
     seconds = round((time.perf_counter() - started) / (len(batch) * len(conditions)), 4)
     for index, question in enumerate(batch):
-        target = question.target
         for (name, query), answer in zip(question.queries.items(), answers, strict=True):
             presence = None if answer.presence is None else number(answer.presence[index])
             row = _head(question.example, name, question.mixed, query)
-            yield row | target.measure(answer.target[index]) | {"presence": presence, "seconds": seconds}
+            row |= question.target.measure(answer.target[index], text=question.example.text)
+            yield row | {"presence": presence, "seconds": seconds}
 
 
-def _baselines(
-    example: Example, mixed: Mixture, names: Sequence[str], metrics: tuple[str, ...], sample_rate: int
-) -> Iterator[Row]:
+def _target(mixed: Mixture, asking: Asking, metrics: tuple[str, ...], judge: Judge | None) -> Target:
+    rate = asking.recordings.sample_rate
+    return Target(mixed.mixture, mixed.reference, sample_rate=rate, metrics=metrics, judge=judge)
+
+
+def _baselines(example: Example, mixed: Mixture, names: Sequence[str], target: Target) -> Iterator[Row]:
     reference, interferer = mixed.reference, mixed.interferer
     if reference is None or interferer is None:
         return
-    target = Target(mixed.mixture, reference, sample_rate=sample_rate, metrics=metrics)
     answers = {
         "mixture": lambda: mixed.mixture,
         "half the mixture": lambda: mixed.mixture / 2,
         "ideal ratio mask": lambda: ideal_ratio_mask(reference, interferer),
     }
     for name in names:
-        row = _head(example, name, mixed, None) | target.measure(answers[name]())
+        row = _head(example, name, mixed, None) | target.measure(answers[name](), text=example.text)
         yield row | {"presence": None, "seconds": None}
 
 

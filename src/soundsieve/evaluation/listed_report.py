@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from soundsieve.evaluation.benchmarks.benchmark import Benchmark
+from soundsieve.evaluation.judge import frechet_of_rows
 from soundsieve.evaluation.listed import CONDITIONS, LEFT_OUT
 from soundsieve.evaluation.measuring import Row
 from soundsieve.evaluation.report import Summary, markdown_table, mean_with_interval, span, write_text
@@ -50,6 +51,9 @@ def summarise(rows: Sequence[Row], benchmark: Benchmark) -> Summary:
                 entry[column] = {"mean": result["mean"], "interval": result["interval"], "median": median}
                 if name in CONDITIONS and benchmark.averaged != "examples":
                     entry[column]["protocol"] = averaged(found, column, benchmark)
+        distance = frechet_of_rows(found)
+        if distance is not None:
+            entry["fad"] = {"mean": round(distance, 5)}
         summary["conditions"][name] = entry
     summary["not_mixed"] = [row["reason"] for row in of_condition(rows, LEFT_OUT)]
     summary["averaged"] = _AVERAGED[benchmark.averaged]

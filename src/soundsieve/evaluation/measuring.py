@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from soundsieve import audio
 from soundsieve.errors import ConfigError
 from soundsieve.metrics import absent_energy_db, applicable, filtered_sdr, pesq, sdr, segmental_snr, si_sdr, si_snr
 from soundsieve.metrics.table import Answering
+
+if TYPE_CHECKING:
+    from soundsieve.evaluation.judge import Judge
 
 BOUND_DB = 100.0
 PESQ_RATE = 16000
@@ -56,13 +59,20 @@ class Target:
         reference: the sound that is asked for, as it is in the mixture, shape ``(T,)``; None for one that is not there.
         sample_rate: of both, in Hz.
         metrics: as `choose` gives them.
+        judge: what hears the answers too; None for nobody.
     """
 
     def __init__(
-        self, mixture: Tensor, reference: Tensor | None, *, sample_rate: int, metrics: Sequence[str] = BASIC
+        self,
+        mixture: Tensor,
+        reference: Tensor | None,
+        *,
+        sample_rate: int,
+        metrics: Sequence[str] = BASIC,
+        judge: Judge | None = None,
     ) -> None:
         self.mixture, self.reference, self.sample_rate = mixture, reference, sample_rate
-        self.metrics = tuple(metrics)
+        self.metrics, self.judge = tuple(metrics), judge
 
     @cached_property
     def _before(self) -> dict[str, Tensor]:
@@ -70,15 +80,29 @@ class Target:
         reference = self.reference
         return {} if reference is None else {n: RATIOS[n](self.mixture, reference) for n in self.metrics if n in RATIOS}
 
-    def measure(self, answer: Tensor) -> Row:
+    @cached_property
+    def _heard(self) -> Tensor | None:
+        """What the judge hears in the reference."""
+        return None if self.judge is None or self.reference is None else self._hear(self.judge, self.reference)
+
+    def _hear(self, judge: Judge, waveform: Tensor) -> Tensor:
+        return judge.hear(waveform, sample_rate=self.sample_rate)
+
+    def measure(self, answer: Tensor, *, text: str = "") -> Row:
         """The columns for an answer of shape ``(T,)``: ``energy_db``, and the metrics' if there is a reference.
 
         Ratios beyond 100 dB are given as 100 dB: a silent answer has an SI-SDR of -100, not of minus infinity.
+
+        Args:
+            answer: what is measured.
+            text: words for the sound that is asked for, for the judge.
 
         Raises:
             ConfigError: the answer is not a number somewhere, or a metric needs a package that is not installed.
         """
         row: Row = {"energy_db": number(absent_energy_db(answer, mixture=self.mixture))}
+        if self.judge is not None and (text or self.reference is not None):
+            row |= self.judge.judge(self._hear(self.judge, answer), reference=self._heard, text=text)
         if self.reference is None:
             return row
         for name, before in self._before.items():

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from soundsieve.evaluation.judge import frechet_of_rows
 from soundsieve.evaluation.measuring import Row
 from soundsieve.evaluation.run import BASELINES, CONDITIONS, of_condition, selectivity
 from soundsieve.files import replacing
@@ -77,6 +78,9 @@ def summarise(rows: Sequence[Row], *, presence_threshold: float = 0.5) -> Summar
                 result = mean_with_interval([row[column] for row in found], pairs)
                 entry[column] = {"mean": result["mean"], "interval": result["interval"]}
                 entry[column]["median"] = round(float(np.median([row[column] for row in found])), 4)
+            distance = frechet_of_rows(found)
+            if distance is not None:
+                entry["fad"] = {"mean": round(distance, 5)}
             apart = selectivity(rows, name)
             if apart and name not in BASELINES:
                 entry["selectivity"] = mean_with_interval([float(x) for x in apart.values()], list(apart))
@@ -187,7 +191,9 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def span(entry: Mapping[str, Any], digits: int = 1) -> str:
-    """A mean with its interval, such as ``7.1 (6.5 to 7.7)``."""
+    """A mean with its interval, such as ``7.1 (6.5 to 7.7)``; alone if it has none."""
+    if "interval" not in entry:
+        return f"{entry['mean']:.{digits}f}"
     low, high = entry["interval"]
     return f"{entry['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
@@ -228,7 +234,7 @@ def further_table(summary: Summary) -> str:
     header = [f"{METRICS[name].title}{', dB' * (METRICS[name].unit == 'dB')} (95%)" for name in columns]
     rows = [
         [name]
-        + [span(entry[column], 1 if METRICS[column].unit else 2) if column in entry else "" for column in columns]
+        + [span(entry[column], 1 if METRICS[column].unit else 3) if column in entry else "" for column in columns]
         + [f"{entry['seconds']:.3f}" if "seconds" in entry else ""]
         for name, entry in entries.items()
     ]

@@ -10,6 +10,7 @@ Both sounds of a pair are asked for (two directions). Rows are plain dicts, read
     sdr, sdri, ...    the metrics that were chosen, against the sound asked for, and what they gain over the mixture:
                       see `soundsieve.metrics.METRICS`. None of them for an absent sound, and only those that apply
                       for a system whose answers do not line up with the mixture
+    clap_score, ...   what a judge says of the answer, if there is one; see `soundsieve.evaluation.judge`
     si_sdr_other      of the answer against the other sound, in dB
     presence          what the system says of the sound being there at all, 0 to 1, or None
     seconds           what the answer took, its share of the batch; None where no system was asked
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.answers import estimates, evaluating
+from soundsieve.evaluation.judge import Judge
 from soundsieve.evaluation.measuring import BASIC, Row, Target, choose, number
 from soundsieve.evaluation.oracle import ideal_ratio_mask
 from soundsieve.evaluation.pairs import SAMPLE_RATE, SECONDS, ClipLike, Pair, Sounds, draw_examples, mix
@@ -71,6 +73,7 @@ class Question:
         label: of the sound asked for.
         source: the collection that its clip is from; empty where there is no such clip.
         query: what is asked.
+        caption: the words for the sound asked for, whatever it is asked by; empty for one that is absent.
     """
 
     pair_id: int
@@ -79,6 +82,7 @@ class Question:
     label: str
     source: str
     query: Query
+    caption: str = ""
 
 
 def plan(
@@ -141,7 +145,7 @@ def plan(
                 "text+example-any": far and {"text": clip.caption, "like": far[:1]},
             }
             questions += [
-                Question(pair.pair_id, direction, name, clip.label, _source(clip), Query(**sides))
+                Question(pair.pair_id, direction, name, clip.label, _source(clip), Query(**sides), clip.caption)
                 for name, sides in asked.items()
                 if name in chosen and sides
             ]
@@ -160,6 +164,7 @@ def evaluate(
     batch_size: int = 8,
     seconds: float = SECONDS,
     metrics: Sequence[str] = BASIC,
+    judge: Judge | None = None,
     done: Container[tuple[object, ...]] = (),
 ) -> Iterator[Row]:
     """Ask and measure, a batch of mixtures at a time; each distinct query is encoded once.
@@ -172,6 +177,7 @@ def evaluate(
         batch_size: mixtures separated at once.
         seconds: length of the mixtures.
         metrics: what is measured, as `measuring.choose` knows it; what does not apply to the system is left out.
+        judge: what hears the answers too; see `evaluation.judge`.
         done: rows that are measured already, by `key_of`; they are not measured again.
 
     Yields:
@@ -190,7 +196,7 @@ def evaluate(
     with evaluating(system):
         for start in range(0, len(pairs), batch_size):
             batch = pairs[start : start + batch_size]
-            mixed = [_Mixture(pair, sounds, seconds, metrics) for pair in batch]
+            mixed = [_Mixture(pair, sounds, seconds, metrics, judge) for pair in batch]
             yield from _ask(system, [by_pair[pair.pair_id] for pair in batch], mixed, encoded)
 
 
@@ -201,6 +207,7 @@ def baselines(
     *,
     seconds: float = SECONDS,
     metrics: Sequence[str] = BASIC,
+    judge: Judge | None = None,
     done: Container[tuple[object, ...]] = (),
 ) -> Iterator[Row]:
     """The rows of `BASELINES`, for both sounds of every pair; arguments as for `evaluate`."""
@@ -210,13 +217,14 @@ def baselines(
         left = [head for head in heads if key_of(head) not in done]
         if not left:
             continue
-        mixed = _Mixture(pair, sounds, seconds, metrics)
+        mixed = _Mixture(pair, sounds, seconds, metrics, judge)
         for head in left:
             direction = head["direction"]
             clip = clips[pair.paths[direction]]
             answer = _baseline(head["condition"], mixed.sources[direction], mixed.sources[1 - direction])
             about: Row = {"label": clip.label, "source": _source(clip), "query": None}
-            yield head | about | mixed.measure(answer, direction) | {"presence": None, "seconds": None}
+            row = head | about | mixed.measure(answer, direction, clip.caption)
+            yield row | {"presence": None, "seconds": None}
 
 
 def _baseline(name: str, wanted: Tensor, other: Tensor) -> Tensor:
@@ -308,7 +316,7 @@ def _ask(
             estimate = answers[ways.index((q.condition, q.direction))]
             row = _head(q.pair_id, q.direction, q.condition)
             row |= {"label": q.label, "source": q.source, "query": q.query.describe()}
-            row |= mixed[index].measure(estimate.target[index], q.direction)
+            row |= mixed[index].measure(estimate.target[index], q.direction, q.caption)
             row["presence"] = None if estimate.presence is None else number(estimate.presence[index])
             yield row | {"seconds": round(each_s, 5)}
 
@@ -324,19 +332,20 @@ def _source(clip: ClipLike) -> str:
 class _Mixture:
     """A pair as sound, which measures answers about it."""
 
-    def __init__(self, pair: Pair, sounds: Sounds, seconds: float, metrics: Sequence[str]) -> None:
+    def __init__(self, pair: Pair, sounds: Sounds, seconds: float, metrics: Sequence[str], judge: Judge | None) -> None:
         mixed = mix(pair, sounds, seconds=seconds)
         self.mixture, self.sources = mixed.mixture, mixed.sources
         references = [*self.sources, None]
         self._targets = [
-            Target(self.mixture, reference, sample_rate=SAMPLE_RATE, metrics=metrics) for reference in references
+            Target(self.mixture, reference, sample_rate=SAMPLE_RATE, metrics=metrics, judge=judge)
+            for reference in references
         ]
 
-    def measure(self, answer: Tensor, direction: int | None) -> Row:
+    def measure(self, answer: Tensor, direction: int | None, caption: str) -> Row:
         """The columns for an answer to a question about one of the two sounds, or about neither."""
         if direction is None:
             return self._targets[2].measure(answer)
-        row = self._targets[direction].measure(answer)
+        row = self._targets[direction].measure(answer, text=caption)
         if "si_sdr" in row:
             row["si_sdr_other"] = number(si_sdr(answer, self.sources[1 - direction]))
         return row
