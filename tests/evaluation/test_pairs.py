@@ -23,6 +23,7 @@ from soundsieve.evaluation.pairs import (
     read_clips,
     read_pairs,
     read_paraphrases,
+    third_sounds,
     write_pairs,
 )
 
@@ -90,6 +91,35 @@ def test_both_sounds_are_equally_loud_and_add_up():
         torch.testing.assert_close(mixed.mixture, mixed.sources[0] + mixed.sources[1])
         torch.testing.assert_close(energy_db(mixed.sources[0]), energy_db(mixed.sources[1]), atol=1e-4, rtol=0)
         torch.testing.assert_close(rms_db(mixed.sources), torch.full((2,), LEVEL_DB).double(), atol=1e-4, rtol=0)
+
+
+def test_one_sound_can_be_louder():
+    for pair in pairs(n=4):
+        even, apart = (mix(pair, sounds, seconds=SECONDS, snr_db=snr_db) for snr_db in (0.0, 5.0))
+        first, second = energy_db(apart.sources)
+        assert first - second == pytest.approx(5, abs=1e-4)
+        assert torch.equal(apart.sources[0], even.sources[0])
+        assert torch.equal(apart.mixture, apart.sources.sum(0))
+
+
+def test_a_third_sound_is_of_the_next_pair_with_another_label():
+    listed = pairs()
+    third = third_sounds(listed, CLIPS)
+    assert third.keys() == {pair.pair_id for pair in listed}
+    for index, pair in enumerate(listed):
+        path, offset = third[pair.pair_id]
+        labels = {CLIPS[one].label for one in pair.paths}
+        assert CLIPS[path].label not in labels
+        passed_over = [*listed[index + 1 :], *listed[:index]]
+        place = next(i for i, other in enumerate(passed_over) if (other.first, other.first_offset) == (path, offset))
+        assert all(CLIPS[other.first].label in labels for other in passed_over[:place])
+        mixed = mix(pair, sounds, seconds=SECONDS, third=third[pair.pair_id])
+        assert mixed.sources.shape[0] == 3
+        levels = energy_db(mixed.sources)
+        assert (levels - levels[0]).abs().max() < 1e-4
+    two_labels = [pair for pair in listed if CLIPS[pair.first].label == CLIPS[listed[0].first].label]
+    with pytest.raises(ConfigError, match="no third sound for pair"):
+        third_sounds(two_labels, CLIPS)
 
 
 def test_a_peak_above_full_scale_turns_both_down():

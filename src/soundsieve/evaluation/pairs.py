@@ -249,15 +249,24 @@ class Mixed:
 
     Attributes:
         mixture: shape ``(T,)``, the sum of the sources.
-        sources: shape ``(2, T)``, first and second, as they are in the mixture.
+        sources: shape ``(2, T)``, first and second, as they are in the mixture; ``(3, T)`` with a third sound.
     """
 
     mixture: Tensor
     sources: Tensor
 
 
-def mix(pair: Pair, sounds: Sounds, *, seconds: float = SECONDS) -> Mixed:
-    """Mix a pair, at 0 dB, as this module describes.
+def mix(
+    pair: Pair, sounds: Sounds, *, seconds: float = SECONDS, snr_db: float = 0.0, third: tuple[str, int] | None = None
+) -> Mixed:
+    """Mix a pair, at 0 dB, as this module describes, or otherwise.
+
+    Args:
+        pair: what to mix.
+        sounds: gives the samples of its clips.
+        seconds: length of the mixture, as the list was made for.
+        snr_db: the first sound over the second, which is turned down or up.
+        third: path and offset of a third sound, at the level of the first.
 
     Raises:
         AudioError: a clip is silent where it was cut, or does not have the length that the list was made for.
@@ -266,12 +275,37 @@ def mix(pair: Pair, sounds: Sounds, *, seconds: float = SECONDS) -> Mixed:
     try:
         first = fit_length(sounds(pair.first), length, offset=pair.first_offset)
         second = fit_length(sounds(pair.second), length, offset=pair.second_offset)
-        _, first, second = mix_at_snr(scale_to_rms_db(first, LEVEL_DB), second, 0.0)
+        _, first, second = mix_at_snr(scale_to_rms_db(first, LEVEL_DB), second, snr_db)
+        parts = [first, second]
+        if third is not None:
+            parts.append(scale_to_rms_db(fit_length(sounds(third[0]), length, offset=third[1]), LEVEL_DB))
     except ValueError as error:
         raise AudioError(f"pair {pair.pair_id} ({pair.first}, {pair.second}) cannot be mixed: {error}") from error
-    peak = float((first + second).abs().max())
-    sources = torch.stack([first, second]) / max(peak, 1.0)
+    sources = torch.stack(parts)
+    sources = sources / max(float(sources.sum(0).abs().max()), 1.0)
     return Mixed(sources.sum(0), sources)
+
+
+def third_sounds(pairs: Sequence[Pair], clips: Mapping[str, ClipLike]) -> dict[int, tuple[str, int]]:
+    """A third sound for every pair, by its number: the first sound of the next pair in the list that has another label.
+
+    The list goes on at its beginning. Nothing is drawn, so anyone can add the same sounds.
+
+    Raises:
+        ConfigError: there is no other label in the list.
+    """
+    found = {}
+    for index, pair in enumerate(pairs):
+        labels = {clips[path].label for path in pair.paths}
+        captions = {clips[path].caption.lower() for path in pair.paths}
+        for other in (*pairs[index + 1 :], *pairs[:index]):
+            clip = clips[other.first]
+            if clip.label not in labels and clip.caption.lower() not in captions:
+                found[pair.pair_id] = other.first, other.first_offset
+                break
+        else:
+            raise ConfigError(f"the list has no third sound for pair {pair.pair_id}: all have the labels of its two")
+    return found
 
 
 _COLUMNS = [field.name for field in fields(Pair)]
