@@ -1,31 +1,37 @@
 """Train CLAPSep on a trained CLAP, as its paper does (Ma et al., 2024, arXiv 2402.17455).
 
 Every mixture is asked for its first sound (or for its first two, one after the other) by a condition that names what to
-extract (0.25), what to suppress (0.25) or both (0.5). Each side is a * audio + (1 - a) * text with one a ~ U(0, 1) a
-batch (eq. 3); the audio is another clip of the same label, or the clip itself where the label has no other, varied in
-speed and by SpecAugment; what to suppress is the other of the two sounds. Loss: 0.9 SDR + 0.1 SI-SDR (eq. 14).
+extract (0.25), what to suppress (0.25) or both (0.5). What stands for a sound is the objective's choice
+(`soundsieve.training.objectives`); the paper's is ``hybrid``: a * audio + (1 - a) * text with one a ~ U(0, 1) a batch
+(eq. 3), the audio being another clip of the same label, or the clip itself where the label has no other, varied in
+speed and by SpecAugment. Objectives that need no captions hear the very sound of the mixture, and read no word of any
+clip. What to suppress is the other of the two sounds. Loss: 0.9 SDR + 0.1 SI-SDR (eq. 14).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from soundsieve.dsp.sinc_resample import sinc_resample
 from soundsieve.errors import ConfigError
+from soundsieve.evaluation.pairs import mix
 from soundsieve.losses import clapsep_loss
+from soundsieve.metrics import sdr
 from soundsieve.nn.htsat import HTSAT
 from soundsieve.query import Condition
 from soundsieve.systems.base import System
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
+from soundsieve.training.captions.cache import CaptionCache
+from soundsieve.training.captions.encoders import CLAPEncoder
 from soundsieve.training.mixtures import Mixer, Waveform
+from soundsieve.training.objectives import Objective, condition, neighbours
 from soundsieve.training.store import ClipStore
 from soundsieve.training.tasks.asking import AskingConfig, AskingTask
 from soundsieve.training.tasks.base import Batch
@@ -50,8 +56,10 @@ class CLAPSepTaskConfig(AskingConfig):
     """Share of queries that name what to extract, alone."""
     negative: float = 0.25
     """Share of queries that name what to suppress, alone; the rest names both."""
-    text_only: bool = False
-    """CLAPSep-text: never use example clips (a = 0)."""
+    objective: Objective = field(default_factory=lambda: Objective("hybrid"))
+    """What stands for a sound; ``supervised`` is CLAPSep-text, which never hears an example clip (a = 0)."""
+    cache: str | None = None
+    """Folder of captions embedded by ``clap`` (`soundsieve cache build`), for retrieval."""
     example_speeds: tuple[float, ...] = ()
     """Speeds of example clips, one of which is drawn for each; empty: varied as the sounds of mixtures are."""
     spec_masks: int = 2
@@ -63,6 +71,8 @@ class CLAPSepTaskConfig(AskingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.objective.needs_cache and not self.cache:
+            raise ConfigError("retrieval looks up captions: name a folder of them in options.cache")
         if min(self.positive, self.negative) < 0 or self.positive + self.negative > 1:
             raise ConfigError("positive and negative are shares that add up to at most 1")
         if min(self.spec_masks, self.mask_frames, self.mask_bands) < 0 or min(self.example_speeds, default=1) <= 0:
@@ -109,6 +119,10 @@ class CLAPSepTask(AskingTask):
         self.module: nn.Module = system
         self.frozen_digest = clap_digest(system.clap)
         self.rebuilt = frozenset(system.state_dict()) - frozenset(trained_names(system))
+        self._cache: CaptionCache | None = None
+        if config.objective.needs_cache and config.cache:
+            digest = CLAPEncoder(system.clap, config.clap or "an untrained CLAP").digest
+            self._cache = CaptionCache.open(config.cache, encoder_digest=digest)
         speeds = [replace(config.mixtures, speed=(s, s), speed_share=1.0) for s in config.example_speeds]
         self._example_mixers = [Mixer(train, varied) for varied in speeds or [config.mixtures]]
         self._image = (model.clap.audio.clip_samples // model.clap.audio.hop_length + 1, model.clap.audio.n_mels)
@@ -125,28 +139,29 @@ class CLAPSepTask(AskingTask):
             mixtures.append(asked.mixture)
             # "All but the other sound" has what is left as its answer.
             targets.append(asked.sources[wanted] if side[0] else asked.mixture - asked.sources[other])
-            texts.append([self.sentence(asked.clips[i], rng) for i in (wanted, other)])
-            examples.append([self._example(asked.clips[i], rng) for i in (wanted, other)])
+            if config.objective.needs_text:
+                texts.append([self.sentence(asked.clips[i], rng) for i in (wanted, other)])
+            if config.objective.needs_text and config.objective.needs_audio:
+                examples.append([self._example(asked.clips[i], rng) for i in (wanted, other)])
+            elif config.objective.needs_audio:  # where nothing is known of labels, the sound itself
+                examples.append([asked.sources[i] for i in (wanted, other)])
             sides.append(side)
         batch = {
             "mixture": torch.from_numpy(np.stack(mixtures)),
             "target": torch.from_numpy(np.stack(targets)),
-            "text": torch.tensor(texts),
             "asked": torch.tensor(sides, dtype=torch.float32),
-            "audio_weight": torch.tensor(0.0 if config.text_only else rng.random(), dtype=torch.float32),
+            "draw": torch.tensor(rng.integers(2**62)),
         }
-        if config.text_only:
-            return batch
-        return batch | {
-            "example": torch.from_numpy(np.array(examples)),
-            "time_masks": self._stripes(self._image[0], config.mask_frames, rng),
-            "band_masks": self._stripes(self._image[1], config.mask_bands, rng),
-        }
+        if texts:
+            batch["text"] = torch.tensor(texts)
+        if examples:
+            batch["example"] = torch.from_numpy(np.array(examples))
+            batch["time_masks"] = self._stripes(self._image[0], config.mask_frames, rng)
+            batch["band_masks"] = self._stripes(self._image[1], config.mask_bands, rng)
+        return batch
 
     def _example(self, clip: int, rng: np.random.Generator) -> Waveform:
         """Another clip of the label, at another speed."""
-        if self.config.text_only:
-            return np.zeros(0, np.float32)
         mixer = self._example_mixers[int(rng.integers(len(self._example_mixers)))]
         return mixer.mixture([self.sampler.draw_example(clip, rng)], rng)[0]
 
@@ -160,17 +175,43 @@ class CLAPSepTask(AskingTask):
     def loss(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         """0.9 SDR + 0.1 SI-SDR, negated."""
         assert isinstance(module, CLAPSep)
+        text = heard = None
         # Not under no_grad: nothing here has a gradient, and inference may round in ways that depend on the machine.
-        embedding = self.text_vectors(module.clap.embed_text, batch["mixture"].device)[batch["text"]]
+        if "text" in batch:
+            text = self.text_vectors(module.clap.embed_text, batch["mixture"].device)[batch["text"]].flatten(0, 1)
         if "example" in batch:
-            rate = module.config.clap.audio.sample_rate
-            waveform = sinc_resample(batch["example"].flatten(0, 1), module.sample_rate, rate)
             with _spec_augment(module.clap.audio, batch["time_masks"], batch["band_masks"]):
-                heard = module.clap.embed_audio(waveform).view_as(embedding)
-            embedding = torch.lerp(embedding, heard.to(embedding.dtype), batch["audio_weight"])
-        embedding = F.normalize(embedding, dim=2) * batch["asked"][..., None]
+                heard = self._heard(module, batch["example"].flatten(0, 1))
+        wanted = self._conditions(text, heard, np.random.default_rng(int(batch["draw"])))
+        embedding = wanted.unflatten(0, (-1, 2)) * batch["asked"][..., None]
         estimate = module(batch["mixture"], Condition(embedding[:, 0], embedding[:, 1]))
         return {"loss": clapsep_loss(estimate, batch["target"])}
+
+    def _heard(self, module: CLAPSep, waveforms: Tensor) -> Tensor:
+        """What CLAP makes of waveforms ``(B, T)`` at the system's rate, in float32."""
+        rate = module.config.clap.audio.sample_rate
+        return module.clap.embed_audio(sinc_resample(waveforms, module.sample_rate, rate)).float()
+
+    def _conditions(self, text: Tensor | None, heard: Tensor | None, rng: np.random.Generator) -> Tensor:
+        objective, cache = self.config.objective, self._cache
+        near = neighbours(heard, cache, objective.k) if heard is not None and cache is not None else None
+        return condition(objective, rng, text=text, audio=heard, near=near)
+
+    @torch.no_grad()
+    def validate(self, module: nn.Module) -> dict[str, float]:
+        """As all tasks of this kind; without words for the clips, SDR improvement when asked as in training."""
+        if self.config.objective.needs_text:
+            return super().validate(module)
+        assert isinstance(module, CLAPSep)
+        gains, device = [], next(module.parameters()).device
+        for number, pair in enumerate(self._pairs):
+            sources = mix(pair, self.validation.sounds).sources.to(device)
+            asked = self._conditions(None, self._heard(module, sources), np.random.default_rng(number))
+            mixture = sources.sum(0).expand_as(sources)
+            answer = module(mixture, Condition(asked, asked.flip(0)))
+            gains.append((sdr(answer, sources) - sdr(mixture, sources)).mean())
+        gain = float(torch.stack(gains).mean())
+        return {"sdri_as_trained": gain, "score": gain}
 
     def save(self, path: Path, module: nn.Module) -> None:
         """The trained part, to be loaded with the CLAP that ``config.clap`` names.
