@@ -71,7 +71,7 @@ def _padded_and_doubled(self: CLAP, texts: list[str]) -> Tensor:
 def make_plain(system: System) -> None:
     """Everything the plain way, for the rest of this process."""
     plain_products()
-    resunet._for_answers = lambda module, x: False  # type: ignore[attr-defined]
+    resunet.for_answers = resunet30.for_answers = lambda module, x: False  # type: ignore[attr-defined]
     strips.Conv.forward = nn.Conv2d.forward  # type: ignore[method-assign,assignment]
     resunet30.stft = lassnet.stft = matrix_stft  # type: ignore[attr-defined]
     resunet30.istft = lassnet.istft = matrix_istft  # type: ignore[attr-defined]

@@ -29,7 +29,8 @@ WAVEFORM = 5e-5
 # What `make_plain` replaces for the rest of a process.
 REPLACED = [
     (linear, "_onednn_product"),
-    (resunet, "_for_answers"),
+    (resunet, "for_answers"),
+    (resunet30, "for_answers"),
     (strips.Conv, "forward"),
     (lora.LoRALinear, "forward"),
 ]

@@ -123,9 +123,9 @@ def _activated_at_once(norm: nn.BatchNorm2d, x: Tensor, shift: Tensor | None, sl
     return F.leaky_relu_(F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, bias, eps=norm.eps), slope)
 
 
-def _for_answers(module: nn.Module, x: Tensor) -> bool:
-    """Whether a map may be made in strips: of one mixture, on a processor, for no gradients."""
-    return not (module.training or torch.is_grad_enabled() or len(x) > 1 or x.device.type != "cpu")
+def for_answers(module: nn.Module, x: Tensor) -> bool:
+    """Whether this is for answers alone, on a processor: mixtures one by one, maps in strips."""
+    return not (module.training or torch.is_grad_enabled() or x.device.type != "cpu")
 
 
 class ResidualBlock(nn.Module):
@@ -222,7 +222,7 @@ class Encoder(Level):
 
     def forward(self, x: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, C, N, F)`` to this level's map and its pooled map."""
-        if not _for_answers(self, x):
+        if not for_answers(self, x):
             y = self.whole(self._entered(x), embedding)
             return y, self.pool(y)
         run, length = self.prepared(embedding), x.shape[2]
@@ -259,9 +259,12 @@ class Decoder(Level):
         self.out = Conv(outputs, config.maps, 1, bias=True) if is_last else None
 
     def forward(self, x: Tensor, skip: Tensor, embedding: Tensor) -> Tensor:
-        """The map from below and the encoder's map of this level to this level's map, or the network's output."""
+        """The map from below and the encoder's map of this level to this level's map, or the network's output.
+
+        Where no gradients are asked for, the former may be written over the latter.
+        """
         shift = None if self.film is None else self.film(embedding)[..., None, None]
-        if not _for_answers(self, x):
+        if not for_answers(self, x):
             raised = self._raised(_activated(self.norm, x, shift, self.slope), skip.shape[2])
             y = self.whole(torch.cat([raised, skip], dim=1), embedding)
             return self._ended(y if self.tail is None else self.tail.whole(y, embedding))
@@ -278,7 +281,8 @@ class Decoder(Level):
             return made.holding(self._ended(made.values))
 
         reach = self.reach + (0 if self.tail is None else self.tail.reach)
-        return by_strips(rows, length, skip.shape[3] * self.widest, reach, step=self.stride[0])
+        place = skip if self.out is None else None
+        return by_strips(rows, length, skip.shape[3] * self.widest, reach, step=self.stride[0], place=place)
 
     def _raised(self, x: Tensor, rows: int) -> Tensor:
         """The upsampled map. Row 2 n of an overlapping kernel, past the last, is left out; the bins are 2 n + 1."""
@@ -295,7 +299,7 @@ class Center(Level):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """``(B, C, N, F)`` to the same shape."""
-        if not _for_answers(self, x):
+        if not for_answers(self, x):
             return self.whole(x, embedding)
         return self.prepared(embedding)(Rows(x.contiguous(memory_format=torch.channels_last), 0, x.shape[2])).values
 
@@ -350,10 +354,10 @@ class ResUNet(nn.Module):
         """
         left_out, frames = self.config.left_out, magnitude.shape[1]
         x = F.pad(magnitude[:, None, :, :-left_out], (0, 0, 0, -frames % self.config.frames_step))
-        if self.training or torch.is_grad_enabled() or x.device.type != "cpu":
+        if for_answers(self, x):
+            maps = torch.cat([self._maps(*one) for one in zip(x.split(1), embedding.split(1), strict=True)])
+        else:
             maps = self._maps(x, embedding)
-        else:  # one after the other: as fast on a processor, in a fraction of the memory
-            maps = torch.cat([self._maps(x[i : i + 1], embedding[i : i + 1]) for i in range(len(x))])
         return F.pad(maps[:, :, :frames], (0, left_out))
 
     def _maps(self, x: Tensor, embedding: Tensor) -> Tensor:

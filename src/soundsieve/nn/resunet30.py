@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from soundsieve.dsp.stft import istft, stft
-from soundsieve.nn.resunet import ResUNet, ResUNetConfig
+from soundsieve.nn.resunet import ResUNet, ResUNetConfig, for_answers
 
 _LEAST_POWER = 1e-10
 """Of a cell of the spectrogram, as the network sees it."""
@@ -42,6 +42,8 @@ class ResUNet30(nn.Module):
 
     def forward(self, mixture: Tensor, embedding: Tensor) -> Tensor:
         """Mixtures ``(B, T)`` and embeddings ``(B, D)`` to targets ``(B, T)``."""
+        if len(mixture) > 1 and for_answers(self, mixture):  # as fast, in a fraction of the memory
+            return torch.cat([self(*one) for one in zip(mixture.split(1), embedding.split(1), strict=True)])
         spectrum = stft(mixture, n_fft=self.n_fft, hop_length=self.hop_length)
         power = torch.view_as_real(spectrum).square().sum(-1)
         magnitude = self.bins_norm(power.clamp(min=_LEAST_POWER).sqrt())

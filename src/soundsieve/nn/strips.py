@@ -19,7 +19,7 @@ from soundsieve.nn.linear import linear
 from soundsieve.nn.winograd import convolve, transformed
 
 STRIP = 2**21
-"""About how many values the widest map of a strip holds (8 MB in float32)."""
+"""About how many values the widest map of a strip holds (4 MB in float32)."""
 
 MANY = 128
 """From this many channels on, in and out, convolutions in float32 are those of `soundsieve.nn.winograd`."""
@@ -114,7 +114,15 @@ def scale_and_bias(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return scale, norm.bias - norm.running_mean * scale
 
 
-def by_strips(rows: Callable[[int, int], Rows], length: int, row_values: int, reach: int, *, step: int = 1) -> Tensor:
+def by_strips(
+    rows: Callable[[int, int], Rows],
+    length: int,
+    row_values: int,
+    reach: int,
+    *,
+    step: int = 1,
+    place: Tensor | None = None,
+) -> Tensor:
     """A map of ``length`` rows, in strips that fit a processor's cache.
 
     Args:
@@ -124,19 +132,25 @@ def by_strips(rows: Callable[[int, int], Rows], length: int, row_values: int, re
         row_values: how many values the widest map has in a row.
         reach: see ``rows``.
         step: what ``rows`` is asked for begins and ends at multiples of this.
+        place: a map of the result's shape to write it to, if there is one that is no longer needed. It may be one that
+            ``rows`` reads: a strip is written when the one after it has been made.
     """
     reach = -(-reach // step) * step
     count = -(-length // max(2 * reach, STRIP // row_values))
     size = -(-length // (count * step)) * step  # about equally long ones
     if size >= length:
         return rows(0, length).values
-    whole: Tensor | None = None
+    waiting: tuple[slice, Tensor] | None = None
     for start in range(0, length, size):
         stop = min(start + size, length)
         strip = rows(max(0, start - reach), min(length, stop + reach)).part(start, stop)
-        if whole is None:
+        if place is None:
             shape = (1, strip.shape[1], length, strip.shape[3])
-            whole = torch.empty(shape, dtype=strip.dtype, memory_format=torch.channels_last)
-        whole[:, :, start:stop] = strip
-    assert whole is not None
-    return whole
+            place = torch.empty(shape, dtype=strip.dtype, memory_format=torch.channels_last)
+        if waiting is not None:
+            place[:, :, waiting[0]] = waiting[1]
+        waiting = slice(start, stop), strip
+    assert place is not None
+    assert waiting is not None
+    place[:, :, waiting[0]] = waiting[1]
+    return place
