@@ -1,12 +1,14 @@
 import math
+from functools import partial
 
 import pytest
 import torch
 
-from soundsieve.losses import clapsep_loss, contrastive_loss, sdr_loss, si_sdr_loss
+from soundsieve.losses import clapsep_loss, contrastive_loss, l1_loss, magnitude_loss, sdr_loss, si_sdr_loss
 from soundsieve.metrics import sdr, si_sdr
 
 RATIOS = (sdr_loss, si_sdr_loss, clapsep_loss)
+DISTANCES = (l1_loss, partial(magnitude_loss, n_fft=256, hop_length=64))
 
 
 def signals() -> tuple[torch.Tensor, torch.Tensor]:
@@ -25,7 +27,17 @@ def test_losses_are_negated_metrics():
     assert clapsep_loss(estimate, reference).item() == pytest.approx(expected.item(), abs=1e-3)
 
 
-@pytest.mark.parametrize("loss", RATIOS)
+def test_distances_by_hand():
+    """A tone in the middle of a bin has the magnitude amplitude * n_fft / 4 there, and half of it on either side."""
+    assert l1_loss(torch.tensor([[1.0, -1.0]]), torch.tensor([[0.5, 1.0]])).item() == pytest.approx(1.25)
+    tone = torch.cos(2 * math.pi * 16 / 256 * torch.arange(4096.0))[None]
+    louder = magnitude_loss(1.5 * tone, tone, n_fft=256, hop_length=64).item()
+    assert louder == pytest.approx(0.5 * (64 + 2 * 32) / 129, rel=0.03)  # the two frames at the ends differ
+    assert magnitude_loss(-tone, tone, n_fft=256, hop_length=64).item() < 1e-6  # it does not hear the phase
+    assert l1_loss(-tone, tone).item() > 1
+
+
+@pytest.mark.parametrize("loss", RATIOS + DISTANCES)
 def test_extremes_have_finite_values_and_gradients(loss):
     estimate, reference = signals()
     for start, target in ((0 * estimate, reference), (reference.clone(), reference), (estimate, 0 * reference)):

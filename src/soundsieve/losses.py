@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from soundsieve.dsp.stft import stft
+
 FLOOR = 1e-10
 """Mean power added to both sides of every ratio."""
 
@@ -33,6 +35,21 @@ def l1_loss(estimate: Tensor, reference: Tensor) -> Tensor:
     """
     estimate, reference = _check(estimate, reference)
     return (estimate - reference).abs().mean()
+
+
+def magnitude_loss(estimate: Tensor, reference: Tensor, *, n_fft: int, hop_length: int) -> Tensor:
+    """Mean absolute difference of spectral magnitudes, over all cells of signals of shape ``(..., T)``; a scalar.
+
+    The objective that the paper of LASS-Net states (Liu et al., 2022, arXiv 2203.15147).
+    """
+    estimate, reference = _check(estimate, reference)
+    ours, theirs = (stft(x, n_fft=n_fft, hop_length=hop_length) for x in (estimate, reference))
+    return (_magnitude(ours) - _magnitude(theirs)).abs().mean()
+
+
+def _magnitude(spectrum: Tensor) -> Tensor:
+    # The root of nothing has no gradient: a floor of -200 dB gives an empty cell one of zero.
+    return (torch.view_as_real(spectrum).square().sum(-1) + 1e-20).sqrt()
 
 
 def sdr_loss(estimate: Tensor, reference: Tensor, *, floor: float = FLOOR) -> Tensor:

@@ -54,6 +54,17 @@ def test_levels_are_left_alone_and_what_passes_full_scale_is_turned_down(store: 
     assert np.abs(mixture).max() == pytest.approx(0.9, abs=1e-4)
 
 
+def test_peaks_are_matched_and_set(store: ClipStore) -> None:
+    """As LASS-Net's released code mixes."""
+    config = MixtureConfig(segment_s=0.8, snr_db=(6.0, 6.0), measure="peak", level_db=None, peak=1.0)
+    mixture, sources = Mixer(store, config).mixture([0, 4], np.random.default_rng(0))
+    first, second = np.abs(sources).max(1)
+    assert 20 * np.log10(first / second) == pytest.approx(6.0, abs=1e-3)
+    assert np.abs(mixture).max() == pytest.approx(1.0, abs=1e-5)
+    with pytest.raises(ConfigError, match="peak or a level_db"):
+        MixtureConfig(peak=1.0)
+
+
 def test_every_crop_holds_sound(store: ClipStore) -> None:
     mixer, rng = Mixer(store, MixtureConfig(segment_s=2.0)), np.random.default_rng(1)
     for clip in range(len(store)):

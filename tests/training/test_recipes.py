@@ -2,6 +2,8 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,8 +16,8 @@ from soundsieve.systems.lassnet import LASSNetConfig
 from soundsieve.systems.sieve import SieveConfig
 from soundsieve.systems.uss import USSConfig
 from soundsieve.training.build import MAKERS
-from soundsieve.training.fit import Plateau
-from soundsieve.training.recipe import build_config, read_recipe
+from soundsieve.training.fit import Plateau, _Loop
+from soundsieve.training.recipe import Recipe, build_config, read_recipe
 from soundsieve.training.tasks.clap import CLAPTaskConfig
 from soundsieve.training.tasks.clapsep import CLAPSepTaskConfig
 from soundsieve.training.tasks.distill import DistillConfig
@@ -91,9 +93,24 @@ def test_a_plateau_lowers_the_rate_when_waiting_was_in_vain() -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "factors"),
+    [
+        ({"warmup": "linear", "schedule": "constant"}, {0: 0.1, 4: 0.5, 9: 1, 10: 1, 99999: 1}),
+        ({"warmup": "stairs", "schedule": "constant"}, {0: 1e-3, 9: 1e-3, 10: 1e-2, 29: 0.1, 30: 1, 99999: 1}),
+        ({"warmup": "stairs", "schedule": "cosine"}, {0: 1e-3, 30: 0.5 + 0.5 * math.cos(0.3 * math.pi), 100: 0}),
+    ],
+)
+def test_the_learning_rate_of_a_step(settings: dict[str, Any], factors: dict[int, float]) -> None:
+    """Warm-up of ten steps, or of three stairs of ten steps each (AudioSep's "constant warm-up")."""
+    recipe = Recipe("lassnet", max_steps=100, warmup_steps=10, **settings)
+    found = {step: _Loop.rate_factor(SimpleNamespace(recipe=recipe), step) for step in factors}
+    assert found == pytest.approx(factors)
+
+
+@pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("schedule: linear", "not one of 'cosine', 'plateau'"),
+        ("schedule: linear", "not one of 'cosine', 'plateau', 'constant'"),
         ("plateau_factor: 1.0", "plateau_factor lies"),
         ("minimum_learning_rate: 1.0", "minimum_learning_rate lies"),
     ],

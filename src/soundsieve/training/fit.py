@@ -144,14 +144,19 @@ class _Loop(lightning.LightningModule):
             {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
             {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas)
+        optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas, amsgrad=recipe.amsgrad)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.rate_factor(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def rate_factor(self, step: int) -> float:
         """What the learning rate of a step is multiplied by."""
         recipe = self.recipe
-        warm = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
+        if recipe.warmup == "stairs" and recipe.warmup_steps:
+            warm = 10.0 ** min(0, step // recipe.warmup_steps - 3)
+        else:
+            warm = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
+        if recipe.schedule == "constant":
+            return warm
         if recipe.schedule == "plateau":
             return warm * self.plateau.state["scale"]
         cosine = 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / recipe.max_steps))
@@ -354,6 +359,7 @@ def fit(
             precision=_precision(recipe, device), gradient_clip_val=recipe.gradient_clip or None,
             callbacks=[keeper], logger=False, default_root_dir=folder, num_sanity_val_steps=0,
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            sync_batchnorm=recipe.sync_batchnorm,
         )  # fmt: skip
         try:
             with _stopping_softly(keeper):

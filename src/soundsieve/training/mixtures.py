@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,13 @@ class MixtureConfig:
     """Share of mixtures with three sources instead of two."""
     snr_db: tuple[float, float] = (-5.0, 5.0)
     """Every source lies this far from the first one, drawn evenly."""
+    measure: Literal["power", "peak"] = "power"
+    """What ``snr_db`` compares: mean powers, or peaks, as LASS-Net's released code does."""
     level_db: tuple[float, float] | None = (-38.0, -20.0)
     """Mean power of the mixture, re full scale, drawn evenly; null leaves the first source at its own level, and turns
     a mixture that passes full scale down to a peak of 0.9."""
+    peak: float | None = None
+    """Of every mixture, in place of ``level_db``."""
     places: int = 2
     """Of a longer clip, the loudest of this many random pieces is taken."""
     speed: tuple[float, float] = (0.87, 1.15)
@@ -44,8 +48,10 @@ class MixtureConfig:
             raise ConfigError("three_sources and speed_share are shares, between 0 and 1")
         if self.segment_s <= 0 or min(self.speed) <= 0:
             raise ConfigError("segment_s and speed are above 0")
-        if self.places < 1:
-            raise ConfigError("places is at least 1")
+        if self.places < 1 or (self.peak is not None and self.peak <= 0):
+            raise ConfigError("places is at least 1, peak above 0")
+        if self.peak is not None and self.level_db is not None:
+            raise ConfigError("a mixture has a peak or a level_db: set the other to null")
         for name in ("snr_db", "level_db", "speed"):
             low, high = getattr(self, name) or (0.0, 0.0)
             if low > high:
@@ -94,18 +100,23 @@ class Mixer:
         config = self.config
         gains_db = np.array([0.0, *rng.uniform(*config.snr_db, len(clips) - 1)])
         sources = np.stack([self.crop(clip, rng) for clip in clips])
-        rms = np.sqrt(np.maximum([_power(source) for source in sources], 1e-12))
-        sources *= (10.0 ** (-gains_db / 20) / rms)[:, None].astype(np.float32)
+        size = np.array([_rms(source) if config.measure == "power" else _peak(source) for source in sources])
+        sources *= (size[0] * 10.0 ** (-gains_db / 20) / size)[:, None].astype(np.float32)
         mixture = sources.sum(0)
         if config.level_db is not None:
-            scale = 10.0 ** (rng.uniform(*config.level_db) / 20) / np.sqrt(max(_power(mixture), 1e-12))
+            scale = 10.0 ** (rng.uniform(*config.level_db) / 20) / _rms(mixture)
+        elif config.peak is not None:
+            scale = config.peak / _peak(mixture)
         else:
-            peak = float(rms[0]) * float(np.abs(mixture).max())
-            scale = float(rms[0]) * (0.9 / peak if peak > 1 else 1.0)
+            scale = 0.9 / _peak(mixture) if _peak(mixture) > 1 else 1.0
         sources *= np.float32(scale)
         return sources.sum(0), sources
 
 
-def _power(x: Waveform) -> float:
-    """Mean power."""
-    return float(np.square(x).mean())
+def _rms(x: Waveform) -> float:
+    """Root of the mean power; a floor stands for silence."""
+    return max(float(np.sqrt(np.square(x).mean())), 1e-6)
+
+
+def _peak(x: Waveform) -> float:
+    return max(float(np.abs(x).max()), 1e-6)

@@ -31,9 +31,10 @@ class Recipe:
     """The task's own settings."""
     learning_rate: float = 1e-3
     """Peak learning rate of AdamW."""
-    schedule: Literal["cosine", "plateau"] = "cosine"
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     """After the warm-up: ``cosine`` falls along half a cosine over ``max_steps``; ``plateau`` stays, and falls by
-    ``plateau_factor`` whenever the validation score has not risen for ``plateau_patience`` validations."""
+    ``plateau_factor`` whenever the validation score has not risen for ``plateau_patience`` validations; ``constant``
+    stays."""
     final_learning_rate: float = 0.0
     """Where the cosine ends, as a share of the peak."""
     plateau_factor: float = 0.3
@@ -46,12 +47,19 @@ class Recipe:
     """On matrices; biases, norms and scalars have none."""
     betas: tuple[float, float] = (0.9, 0.98)
     """AdamW's averages."""
+    amsgrad: bool = False
+    """AdamW divides by the largest average so far (Reddi et al., 2018, arXiv 1904.09237)."""
     warmup_steps: int = 200
-    """Steps of linear warm-up."""
+    """Steps of warm-up."""
+    warmup: Literal["linear", "stairs"] = "linear"
+    """``linear`` rises from zero; ``stairs`` takes a thousandth, a hundredth and a tenth of the peak, for
+    ``warmup_steps`` each."""
     gradient_clip: float = 2.0
     """Largest norm of the gradient."""
     ema_decay: float = 0.999
     """Of the running average of the weights, which is what is judged and shipped; 0 for none."""
+    sync_batchnorm: bool = False
+    """Batch norms take their averages over the batches of all devices (GPUs), instead of each over its own."""
     precision: Literal["32", "bf16"] = "32"
     """bf16 runs matrix products and convolutions in bfloat16, weights and sums staying float32. On a CPU always, be it
     faster or not; on a GPU that has no bfloat16 the run is in float32, and says so."""
@@ -61,6 +69,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.max_steps < 1 or self.validate_every < 1:
             raise ConfigError("max_steps and validate_every must be at least 1")
+        if self.warmup_steps < 0:
+            raise ConfigError(f"warmup_steps is at least 0, got {self.warmup_steps}")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay lies between 0 and 1, got {self.ema_decay}")
         if not 0 < self.plateau_factor < 1 or self.plateau_patience < 0:

@@ -10,8 +10,8 @@ How they mix, and what the released code does otherwise than the papers say, is 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +23,7 @@ from soundsieve.encoders.bert import BERTConfig, CaptionEncoder
 from soundsieve.encoders.text import SentenceEncoder, SentenceEncoderConfig
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.pairs import mix
-from soundsieve.losses import l1_loss, sdr_loss
+from soundsieve.losses import l1_loss, magnitude_loss, sdr_loss
 from soundsieve.metrics import sdr_improvement, si_sdr
 from soundsieve.query import Condition
 from soundsieve.systems.audiosep import AudioSep, AudioSepConfig
@@ -38,15 +38,13 @@ from soundsieve.weights.clap import clap_digest, find_tokenizer, load_clap
 from soundsieve.weights.hub import BERT_TOKENIZER
 from soundsieve.weights.pretrained import load_bert, load_tagger
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": l1_loss, "sdr": sdr_loss}
-
 
 @dataclass(frozen=True)
 class ResUNetTaskConfig(AskingConfig):
     """What a system of the family is trained on and for."""
 
-    loss: Literal["l1", "sdr"] = "l1"
-    """What is minimised; see `soundsieve.losses`."""
+    loss: Literal["l1", "magnitude", "sdr"] = "l1"
+    """What is minimised; see `soundsieve.losses`. ``magnitude`` compares spectra as the system makes them."""
 
 
 class ResUNetTask(AskingTask, ABC):
@@ -73,7 +71,9 @@ class ResUNetTask(AskingTask, ABC):
     ) -> None:
         super().__init__(config, train, validation, seed=seed)
         self.module: nn.Module = system.train()
-        self._frozen, self._loss = frozen, LOSSES[config.loss]
+        spectrum = {"n_fft": system.config.n_fft, "hop_length": system.config.hop_length}
+        losses = {"l1": l1_loss, "magnitude": partial(magnitude_loss, **spectrum), "sdr": sdr_loss}
+        self._frozen, self._loss = frozen, losses[config.loss]
         self.rebuilt = frozenset(name for name in system.state_dict() if frozen and name.startswith(frozen + "."))
         self.frozen_digest = clap_digest(system.get_submodule(frozen)) if frozen else ""
 
