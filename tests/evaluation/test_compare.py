@@ -11,7 +11,7 @@ from soundsieve.evaluation.compare import compare, sign_flip_p, summary, table
 def run(values, condition="text", metric="sdri", **more) -> list[dict]:
     """Two answers for each mixture."""
     return [
-        {"pair": i // 2, "direction": i % 2, "condition": condition, "label": f"l{i}", "query": None, metric: v} | more
+        {"pair": i // 2, "direction": i % 2, "condition": condition, "label": f"l{i}", "query": "x", metric: v} | more
         for i, v in enumerate(values)
     ]
 
@@ -79,15 +79,16 @@ def test_p_is_uniform_where_there_is_no_difference():
 def test_only_what_both_have_is_compared():
     first, second = run(range(20)), run(range(1, 21))
     found = compare(
-        first + run([0] * 4, "example") + run([-9] * 4, "absent", "energy_db") + run([0] * 4, "mixture"),
+        first + run([0] * 4, "example") + run([-9] * 4, "absent", "energy_db") + run([0] * 4, "mixture", query=None),
         second[:16]
         + run([0] * 4, "absent", "energy_db")
-        + run([1] * 4, "mixture")
-        + [{"example": "a", "left_out": "b"}],
+        + run([1] * 4, "mixture", query=None)
+        + [{"example": "a", "condition": "left out", "reason": "b"}],
     )
     assert [(one.condition, one.metric, one.n) for one in found] == [("text", "sdri", 16), ("absent", "energy_db", 4)]
     assert [one.better for one in found] == ["second", "first"]  # of absent sounds less is better
-    (asked,) = compare(first + run([0] * 4, "mixture"), second + run([1] * 4, "mixture"), conditions=["mixture"])
+    unprocessed = run([0] * 4, "mixture", query=None), run([1] * 4, "mixture", query=None)
+    (asked,) = compare(*unprocessed, conditions=["mixture"])
     assert asked.difference == 1
     both = compare(run([1, 2], si_sdr=None), run([2, 3], si_sdr=3.0))
     assert [one.metric for one in both] == ["sdri"]

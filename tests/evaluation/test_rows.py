@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from soundsieve.errors import ConfigError
-from soundsieve.evaluation.rows import kept, key_of, mixture_of, read_rows, write_rows
+from soundsieve.evaluation.rows import kept, key_of, group_of, read_rows, write_rows
 
 RUN = {"model": "toy", "limit": None, "metrics": ("sdr", "si_sdr")}
 ROWS = [
@@ -119,5 +119,6 @@ def test_what_cannot_be_read_is_told(tmp_path: Path):
 
 def test_rows_have_names():
     assert len({key_of(row) for row in ROWS}) == 3
-    assert [mixture_of(row) for row in ROWS] == [0, 1, 1]
-    assert mixture_of({"example": "a", "pair": 3}) == "a"
+    assert [group_of(row) for row in ROWS] == [0, 1, 1]
+    assert group_of({"example": "a", "target": ""}) == "a"
+    assert group_of({"example": "a", "target": "dog.wav"}) == "dog.wav"  # lists mix a target several times

@@ -1,7 +1,8 @@
 """Two runs on the same mixtures: by how much does one beat the other, and could that be chance?
 
 Only rows that both files have are compared, answer by answer, so how hard a mixture is cancels out. The differences
-of one mixture (its two directions) are not independent: they are drawn, and flipped, together.
+of one mixture (its two directions), and in a list those of one target, are not independent: they are drawn, and flipped,
+together.
 
 - The interval is a 95% percentile bootstrap of the mean difference over mixtures, as in `evaluation.report`.
 - p is from a sign-flip permutation test: were the two runs equally good, the difference of every mixture could as well
@@ -22,8 +23,7 @@ import numpy as np
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.measuring import Row
 from soundsieve.evaluation.report import mean_with_interval
-from soundsieve.evaluation.rows import key_of, mixture_of
-from soundsieve.evaluation.run import BASELINES
+from soundsieve.evaluation.rows import group_of, key_of
 from soundsieve.metrics import METRICS
 
 FLIPS = 10_000
@@ -46,7 +46,7 @@ class Comparison:
         interval: of the difference, 95%.
         p: of a difference as large by chance, between 0 and 1.
         n: answers.
-        mixtures: that they are about.
+        mixtures: that they are about (in a list, targets).
     """
 
     condition: str
@@ -85,7 +85,7 @@ def compare(
         first: rows, as `rows.read_rows` gives them.
         second: rows on the same list of mixtures.
         metrics: columns to be compared; by default those of `DEFAULT`.
-        conditions: ways of asking; by default all but `run.BASELINES`, which are no system's.
+        conditions: ways of asking; by default all in which a system was asked, so not the unprocessed mixture.
         seed: of the bootstrap and the signs.
 
     Raises:
@@ -101,7 +101,8 @@ def compare(
     if unknown:
         raise ConfigError(f"the runs do not share the condition '{unknown[0]}'; they share {', '.join(found)}")
     compared = []
-    for condition in conditions or [name for name in found if name not in BASELINES]:
+    asked = {str(a["condition"]) for a, _ in pairs if a.get("query", "") is not None}
+    for condition in conditions or [name for name in found if name in asked]:
         of_condition = [(a, b) for a, b in pairs if a["condition"] == condition]
         for metric in metrics or (("energy_db",) if condition == "absent" else DEFAULT):
             both = [(a, b) for a, b in of_condition if a.get(metric) is not None and b.get(metric) is not None]
@@ -140,7 +141,7 @@ def _signs(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _compare(condition: str, metric: str, both: Sequence[tuple[Row, Row]], seed: int) -> Comparison:
-    mixtures = [str(mixture_of(a)) for a, _ in both]
+    mixtures = [str(group_of(a)) for a, _ in both]
     before, after = (np.array([row[metric] for row in rows], dtype=np.float64) for rows in zip(*both, strict=True))
     difference = mean_with_interval(list(after - before), mixtures, seed=seed)
     low, high = difference["interval"]
@@ -186,7 +187,7 @@ def _by_name(rows: Sequence[Row]) -> dict[tuple[object, ...], Row]:
 
 
 def _called(row: Row) -> str:
-    return f"mixture {mixture_of(row)}, '{row.get('condition')}'"
+    return f"mixture {row.get('example', row.get('pair'))}, '{row.get('condition')}'"
 
 
 def table(compared: Sequence[Comparison], names: tuple[str, str] = ("first", "second")) -> list[list[str]]:

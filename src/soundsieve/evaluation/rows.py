@@ -19,7 +19,7 @@ from soundsieve.evaluation.measuring import Row
 from soundsieve.files import replacing
 
 KEY = ("example", "pair", "direction", "condition")
-"""Fields that name a row, as far as it has them; all rows of one example, or pair, are about one mixture."""
+"""Fields that name a row, as far as it has them."""
 
 
 def key_of(row: Row) -> tuple[object, ...]:
@@ -27,9 +27,9 @@ def key_of(row: Row) -> tuple[object, ...]:
     return tuple(row.get(name) for name in KEY)
 
 
-def mixture_of(row: Row) -> object:
-    """Which mixture a row is about: rows of one mixture are not independent."""
-    return row.get("example", row.get("pair"))
+def group_of(row: Row) -> object:
+    """Which rows are not independent of this one: of a list those with its target, else those of its mixture."""
+    return row.get("target") or row.get("example", row.get("pair"))
 
 
 def read_rows(path: str | Path) -> list[Row]:

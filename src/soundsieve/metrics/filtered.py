@@ -90,8 +90,8 @@ def _unit(x: Tensor) -> Tensor:
 
 def _fft_length(samples: int) -> int:
     """The least even length of no prime factors but 2, 3 and 5, for which transforms are quick."""
-    sizes = (2 * 3**i * 5**j for i in range(12) for j in range(8))
-    return min(size << max(0, math.ceil(math.log2(samples / size))) for size in sizes)
+    odd: list[int] = [3**i * 5**j for i in range(12) for j in range(8)]
+    return min(2 * size << max(0, math.ceil(math.log2(samples / (2 * size)))) for size in odd)
 
 
 def _spectral_energy(spectrum: Tensor) -> Tensor:
