@@ -60,8 +60,9 @@ OWNERS: dict[str, set[str]] = {
     "scipy": {"training", "evaluation"},
     "matplotlib": {"training", "evaluation"},
     "typer": {"cli"},
+    "faiss": {"training"},
 }
-EXTRAS = ("lightning", "yaml", "torchmetrics", "pesq", "scipy", "matplotlib")
+EXTRAS = ("lightning", "yaml", "torchmetrics", "pesq", "scipy", "matplotlib", "faiss")
 SLOW_TO_IMPORT = ("transformers", *EXTRAS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -29,7 +30,9 @@ def build(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the cache.")] = _CACHE,
     encoder: Encoder = "starter",
     tokenizer: Tokenizer = None,
-    index: Annotated[str, typer.Option(help="How it is searched: flat, ivf (for millions) or none.")] = "flat",
+    index: Annotated[
+        str, typer.Option(help="How it is searched: none (all compared), flat (by faiss) or ivf (for millions).")
+    ] = "none",
     batch: Annotated[int, typer.Option(help="Captions embedded together.")] = 256,
     threads: Annotated[int | None, typer.Option(help="CPU threads; all cores unless given.")] = None,
     device: Device = "cpu",
@@ -56,22 +59,61 @@ def build(
 def write_captions(
     output: Annotated[Path, typer.Option("--output", "-o", help="Text file to write, one caption a line.")],
     count: Annotated[int, typer.Option("--count", "-n", help="How many captions.")] = 50_000,
+    labels: Annotated[Path | None, typer.Option(help="Sounds to ask for: CSV with a column label, or text.")] = None,
     grammar: Annotated[bool, typer.Option("--grammar", help="By rules and word lists; no language model.")] = False,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same captions.")] = 0,
+    endpoint: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible endpoint.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="The model's name at the endpoint.")] = None,
+    key_env: Annotated[str, typer.Option(help="Environment variable with the key.")] = "OPENAI_API_KEY",
+    local: Annotated[Path | None, typer.Option(help="Folder of a causal model of the transformers library.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same requests, or the same grammar's text.")] = 0,
+    parallel: Annotated[int, typer.Option(help="Requests at once; of --local, answered together.")] = 4,
+    per_minute: Annotated[float, typer.Option(help="Requests begun in a minute; 0 for no limit.")] = 0.0,
+    tries: Annotated[int, typer.Option(help="Times that a request is made before the run ends.")] = 6,
+    timeout: Annotated[float, typer.Option(help="Seconds after which a request has failed.")] = 120.0,
+    temperature: Annotated[float, typer.Option(help="Of sampling.")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 600,
+    device: Device = "cpu",
     force: Annotated[bool, typer.Option("--force", help="Replace the file that is there.")] = False,
 ) -> None:
-    """Write captions of sounds."""
-    from itertools import islice
-
-    from soundsieve.files import replacing
-    from soundsieve.training.captions.grammar import Grammar
-    from soundsieve.training.captions.texts import distinct, write_lines
-
+    """Write captions of sounds, by a language model or by a grammar; a stopped run goes on with the same command."""
+    if sum((grammar, endpoint is not None, local is not None)) != 1:
+        raise ConfigError("choose who writes: --grammar, --endpoint with --model, or --local")
     if output.exists() and not force:
         raise ConfigError(f"{output} is there: replace it (--force), or name another file")
-    with replacing(output) as temporary:
-        write_lines(temporary, islice(distinct(Grammar().write(seed)), count))
-    print(f"{output}: {count} captions, by a grammar")
+    if grammar:
+        from soundsieve.training.captions.grammar import write_grammar_captions
+
+        if labels is not None:
+            raise ConfigError("the grammar has word lists of its own: leave --labels out")
+        write_grammar_captions(count, output, seed=seed)
+        print(f"{output}: {count} captions, by a grammar")
+        return
+    from soundsieve.training.captions.endpoint import Endpoint
+    from soundsieve.training.captions.local_model import LocalModel
+    from soundsieve.training.captions.prompts import Prompts, read_labels
+    from soundsieve.training.captions.writing import LanguageModel, ask_for_captions
+
+    if labels is None or (endpoint is not None and model is None):
+        raise ConfigError("a language model is asked for labels (--labels), and one at an endpoint by name (--model)")
+    prompts = Prompts(read_labels(labels), seed)
+    writer: LanguageModel
+    if endpoint is not None:
+        writer = Endpoint(
+            endpoint, str(model), os.environ.get(key_env), parallel=parallel, per_minute=per_minute, timeout_s=timeout,
+            tries=tries, temperature=temperature, max_tokens=max_tokens,
+        )  # fmt: skip
+    else:
+        writer = LocalModel(
+            str(local), device=device, batch_size=parallel, seed=seed, temperature=temperature, max_tokens=max_tokens
+        )
+    done = ask_for_captions(writer, prompts, count, output, progress=_teller())
+    dropped = sum(done.dropped.values())
+    print(f"{output}: {done.captions} captions; {done.asked} requests, {done.lines} lines answered, {dropped} dropped")
+    for reason, number in done.dropped.items():
+        print(f"{number:>8} {reason}")
+    if done.captions < count:
+        print(f"soundsieve: {writer.name} had nothing new to say before {count} captions", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def query(

@@ -52,7 +52,7 @@ def build_cache(
     encoder: JointEncoder,
     *,
     batch_size: int = 256,
-    index: IndexKind = "flat",
+    index: IndexKind = "none",
     replace: bool = False,
     progress: Progress | None = None,
 ) -> CaptionCache:

@@ -16,8 +16,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
+from itertools import islice
+from pathlib import Path
 
 from soundsieve.errors import ConfigError
+from soundsieve.files import replacing
+from soundsieve.training.captions.texts import distinct, write_lines
 from soundsieve.training.text_corpus import inflect, with_article
 
 _WORDS = files("soundsieve.training.captions") / "words"
@@ -61,7 +65,7 @@ class _Clause:
 
     def write(self, form: str) -> str:
         """As ``f`` "a dog barks", ``p`` "a dog is barking", ``i`` "a dog barking"."""
-        third, ing, plain = _conjugate(self.does)
+        third, ing, plain = conjugate(self.does)
         be = "are" if self.plural else "is"
         verb = {"f": plain if self.plural else third, "p": f"{be} {ing}", "i": ing}[form]
         return " ".join(filter(None, (self.who, verb.replace("{their}", self._their), self.how)))
@@ -192,6 +196,21 @@ class Grammar:
         return re.sub(r"\{([nsg])\}", fill, template)
 
 
+def write_grammar_captions(count: int, output: str | Path, *, seed: int = 0) -> None:
+    """Write the first ``count`` different captions of the grammar, one a line; the same file for the same seed.
+
+    Raises:
+        ConfigError: the file cannot be written, or fewer than one caption is asked for.
+    """
+    if count < 1:
+        raise ConfigError(f"at least one caption is asked for, not {count}")
+    try:
+        with replacing(output) as temporary:
+            write_lines(temporary, islice(distinct(Grammar().write(seed)), count))
+    except OSError as error:
+        raise ConfigError(f"cannot write {output}: {error.strerror or error}") from error
+
+
 def _repeated(weights: Mapping[str, int]) -> list[str]:
     return [template for template, weight in weights.items() for _ in range(weight)]
 
@@ -206,11 +225,11 @@ def _noun_phrase(rng: random.Random, who: str) -> tuple[str, bool]:
     chance = rng.random()
     if mark == "=" or " of " in name or chance < 0.84:
         return with_article(name), False
-    plural = _plural(name)
+    plural = plural_of(name)
     return (plural if chance < 0.93 else f"{rng.choice(('several', 'two', 'multiple', 'some'))} {plural}"), True
 
 
-def _plural(name: str) -> str:
+def plural_of(name: str) -> str:
     *front, last = name.split()
     if last in _PLURALS:
         last = _PLURALS[last]
@@ -223,7 +242,7 @@ def _plural(name: str) -> str:
     return " ".join((*front, last))
 
 
-def _conjugate(does: str) -> tuple[str, str, str]:
+def conjugate(does: str) -> tuple[str, str, str]:
     """Third person, -ing form and plural of a verb phrase; of each verb in "bark and growl", of one in "be torn"."""
     parts = [does] if does.startswith("be ") else does.split(" and ")
     bent = []

@@ -20,7 +20,7 @@ from soundsieve.errors import ConfigError
 from soundsieve.files import replacing
 
 IndexKind: TypeAlias = Literal["none", "flat", "ivf"]
-"""``none``: the matrix product; ``flat``: faiss's exact search where it is installed; ``ivf``: an inverted file."""
+"""``none``: the matrix product, exact; ``flat``: the same by faiss, if that is installed; ``ivf``: an inverted file."""
 
 _BLOCK = 16384
 _KEPT_BYTES = 1 << 28
