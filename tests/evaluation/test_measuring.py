@@ -39,6 +39,15 @@ def test_values_are_bounded_and_not_nan():
             target.measure(ANSWER.index_fill(0, torch.tensor([5]), broken))
 
 
+def test_what_has_no_value_is_told():
+    with pytest.raises(ConfigError, match="cannot be measured: a reference is silent"):
+        Target(MIXTURE, 0 * REFERENCE, sample_rate=16000).measure(ANSWER)
+    with pytest.raises(ConfigError, match="nothing can be gained"):
+        Target(REFERENCE, REFERENCE, sample_rate=16000).measure(ANSWER)
+    with pytest.raises(ConfigError, match="too short for a frame"):
+        Target(MIXTURE[:99], REFERENCE[:99], sample_rate=16000, metrics=["ssnr"]).measure(ANSWER[:99])
+
+
 def test_speech_is_brought_to_the_rate_of_its_metric(monkeypatch: pytest.MonkeyPatch):
     asked = []
     package = types.SimpleNamespace(

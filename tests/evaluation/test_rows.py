@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from soundsieve.errors import ConfigError
-from soundsieve.evaluation.rows import kept, key_of, group_of, read_rows, write_rows
+from soundsieve.evaluation.rows import group_of, kept, key_of, read_rows, write_rows
 
 RUN = {"model": "toy", "limit": None, "metrics": ("sdr", "si_sdr")}
 ROWS = [

@@ -111,7 +111,9 @@ def test_pesq_falls_with_noise():
 @real
 def test_pesq_decides_what_has_no_speech():
     reference = torch.stack([speech(), speech(1)])
-    assert pesq(torch.stack([0 * reference[0], reference[1]]), reference)[0].item() == 1
+    for hardly in (0.0, 1e-30, 1e-16):
+        assert pesq(torch.stack([hardly * reference[0], reference[1]]), reference)[0].item() == 1
+    assert pesq(1e-12 * reference, reference)[0].item() > 1
     spoilt = reference.clone()
     spoilt[1, 3] = math.nan
     assert pesq(spoilt, reference).isnan().tolist() == [False, True]

@@ -1,8 +1,8 @@
 """Two runs on the same mixtures: by how much does one beat the other, and could that be chance?
 
 Only rows that both files have are compared, answer by answer, so how hard a mixture is cancels out. The differences
-of one mixture (its two directions), and in a list those of one target, are not independent: they are drawn, and flipped,
-together.
+of one mixture (its two directions), and in a list those of one target, are not independent: they are drawn, and
+flipped, together.
 
 - The interval is a 95% percentile bootstrap of the mean difference over mixtures, as in `evaluation.report`.
 - p is from a sign-flip permutation test: were the two runs equally good, the difference of every mixture could as well

@@ -77,8 +77,12 @@ class Target:
     @cached_property
     def _before(self) -> dict[str, Tensor]:
         """What the unprocessed mixture scores."""
-        reference = self.reference
-        return {} if reference is None else {n: RATIOS[n](self.mixture, reference) for n in self.metrics if n in RATIOS}
+        if self.reference is None:
+            return {}
+        found = {name: RATIOS[name](self.mixture, self.reference) for name in self.metrics if name in RATIOS}
+        if any(bool(value.isinf()) for value in found.values()):
+            raise ValueError("the mixture is the reference itself, or has nothing of it: nothing can be gained")
+        return found
 
     @cached_property
     def _heard(self) -> Tensor | None:
@@ -98,8 +102,15 @@ class Target:
             text: words for the sound that is asked for, for the judge.
 
         Raises:
-            ConfigError: the answer is not a number somewhere, or a metric needs a package that is not installed.
+            ConfigError: the answer is not a number somewhere, a metric has no value for it, or needs a package that is
+                not installed.
         """
+        try:
+            return self._columns(answer, text)
+        except ValueError as error:
+            raise ConfigError(f"an answer cannot be measured: {error}") from error
+
+    def _columns(self, answer: Tensor, text: str) -> Row:
         row: Row = {"energy_db": number(absent_energy_db(answer, mixture=self.mixture))}
         if self.judge is not None and (text or self.reference is not None):
             row |= self.judge.judge(self._hear(self.judge, answer), reference=self._heard, text=text)

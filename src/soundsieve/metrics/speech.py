@@ -13,6 +13,8 @@ MIN_DB, MAX_DB = -10.0, 35.0
 """Between which the ratio of a frame is kept."""
 WORST = 1.0
 """The lowest rating of a mean opinion score."""
+SILENT = 1e-15
+"""A peak (-300 dB re full scale) below which PESQ's float32 sums have nothing left."""
 
 
 def segmental_snr(estimate: Tensor, reference: Tensor, *, sample_rate: int) -> Tensor:
@@ -87,7 +89,7 @@ def pesq(estimate: Tensor, reference: Tensor, *, sample_rate: int = 16000, wide_
     for answer, clean in zip(estimate.reshape(-1, length).cpu(), reference.reshape(-1, length).cpu(), strict=True):
         if bool(answer.isnan().any() | clean.isnan().any()):
             scores.append(float("nan"))
-        elif not bool(answer.any()):
+        elif float(answer.abs().max()) < SILENT:
             scores.append(WORST)
         else:
             try:
