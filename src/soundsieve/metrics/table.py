@@ -47,7 +47,7 @@ def _aligned(*more: Need) -> frozenset[Need]:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("sdr", "SDR", "dB", "higher", _aligned(), "DCASE 2024 Task 9 (its ranking)"),
+        Metric("sdr", "SDR", "dB", "higher", _aligned(), "DCASE 2024 Task 9"),
         Metric("sdri", "SDRi", "dB", "higher", _aligned("mixture"), "AudioSep, DCASE 2024 Task 9"),
         Metric("si_sdr", "SI-SDR", "dB", "higher", _aligned(), "AudioSep, DCASE 2024 Task 9"),
         Metric("si_sdri", "SI-SDRi", "dB", "higher", _aligned("mixture"), "CLAPSep"),
