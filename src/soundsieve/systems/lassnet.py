@@ -110,16 +110,22 @@ class LASSNet(System):
         self.text = text
         self.net = ResUNet(config.resunet)
 
+    @property
+    def pretrained(self) -> str:
+        """Name of the part that comes from another training: BERT without what is on top of it, a sentence encoder."""
+        return "text.bert" if isinstance(self.text, CaptionEncoder) else "text"
+
     def freeze_text(self) -> None:
-        """Train nothing of the text encoder; it stays in evaluation mode from here on."""
-        self.text.requires_grad_(False)
+        """Leave the pretrained part as it is; it stays in evaluation mode from here on."""
+        self.get_submodule(self.pretrained).requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> LASSNet:
-        """As `torch.nn.Module.train`, but a frozen text encoder stays in evaluation mode."""
+        """As `torch.nn.Module.train`, but what is frozen of the text encoder stays in evaluation mode."""
         super().train(mode)
-        if not any(parameter.requires_grad for parameter in self.text.parameters()):
-            self.text.eval()
+        pretrained = self.get_submodule(self.pretrained)
+        if not any(parameter.requires_grad for parameter in pretrained.parameters()):
+            pretrained.eval()
         return self
 
     def assets(self) -> dict[str, str]:

@@ -114,7 +114,8 @@ class LASSNetTaskConfig(ResUNetTaskConfig):
     """The tokenizer of a BERT, a ``tokenizer.json`` or its folder; None for that of BERT, uncased, which is fetched (or
     for the built-in one of letters that BERT has at toy size)."""
     train_text_encoder: bool = True
-    """Train the text encoder along with the network, as published; false keeps it as it is."""
+    """Train the text encoder along with the network, as published; false keeps what came from the file as it is (of a
+    ``CaptionEncoder`` the BERT, and not the Linear on top of it)."""
 
 
 class LASSNetTask(ResUNetTask):
@@ -127,14 +128,16 @@ class LASSNetTask(ResUNetTask):
         system = LASSNet(model, text=_text_encoder(model.text, config))
         if not config.train_text_encoder:
             system.freeze_text()
+        self._same_vectors = not any(parameter.requires_grad for parameter in system.text.parameters())
         self.config = config
-        super().__init__(system, "" if config.train_text_encoder else "text", config, train, validation, seed=seed)
+        frozen = "" if config.train_text_encoder else system.pretrained
+        super().__init__(system, frozen, config, train, validation, seed=seed)
 
     def embedding(self, module: nn.Module, batch: Batch) -> Tensor:
         """The vectors of the captions."""
         assert isinstance(module, LASSNet)
         device = batch["mixture"].device
-        if not self.config.train_text_encoder:
+        if self._same_vectors:
             return self.text_vectors(module.embed_text, device)[batch["text"]]
         return module.embed_text([self.sampler.texts[i] for i in batch["text"].tolist()])
 
