@@ -230,6 +230,11 @@ def _noun_phrase(rng: random.Random, who: str) -> tuple[str, bool]:
 
 
 def plural_of(name: str) -> str:
+    """The plural of a noun phrase: of its last word.
+
+    >>> plural_of("young woman"), plural_of("fire truck"), plural_of("wrench")
+    ('young women', 'fire trucks', 'wrenches')
+    """
     *front, last = name.split()
     if last in _PLURALS:
         last = _PLURALS[last]
