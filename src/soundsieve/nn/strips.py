@@ -19,7 +19,7 @@ from soundsieve.nn.linear import linear
 from soundsieve.nn.winograd import convolve, transformed
 
 STRIP = 2**21
-"""About how many values the widest map of a strip holds (4 MB in float32)."""
+"""About how many values the widest map of a strip holds (8 MB in float32)."""
 
 MANY = 128
 """From this many channels on, in and out, convolutions in float32 are those of `soundsieve.nn.winograd`."""
