@@ -13,7 +13,7 @@ from soundsieve.training.captions.texts import distinct
 from soundsieve.training.text_corpus import label_names, normalise, read_column
 
 LISTS = Path(__file__).parents[3] / "recipes" / "starter" / "text"
-SHA256 = "2e6c5494bfab48ad0ac98b9c0c65f02815758b59fbb8129e75f6ec26b0f436f8"
+SHA256 = "a762fbd2e78732d6800d585d83ecfb8d7b60d8a0f93ef8fee17c57873442d4e3"
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,14 @@ from soundsieve.training.text_corpus import inflect, with_article
 _WORDS = files("soundsieve.training.captions") / "words"
 
 _PLURALS = {"man": "men", "woman": "women", "child": "children", "person": "people", "goose": "geese"}
-_PLURALS |= {"mouse": "mice", "sheep": "sheep", "wolf": "wolves", "calf": "calves"}
+_PLURALS |= {
+    "mouse": "mice",
+    "sheep": "sheep",
+    "wolf": "wolves",
+    "calf": "calves",
+    "aircraft": "aircraft",
+    "elk": "elk",
+}
 _IRREGULAR = {"be": ("is", "being", "are"), "have": ("has", "having", "have"), "go": ("goes", "going", "go")}
 _IRREGULAR |= {"occur": ("occurs", "occurring", "occur"), "echo": ("echoes", "echoing", "echo")}
 _PREPOSITIONS = {"on", "in", "into", "at", "to", "by", "past", "across", "through", "against", "over", "from", "up"}
