@@ -13,7 +13,7 @@ from soundsieve.training.captions.texts import distinct
 from soundsieve.training.text_corpus import label_names, normalise, read_column
 
 LISTS = Path(__file__).parents[3] / "recipes" / "starter" / "text"
-SHA256 = "a762fbd2e78732d6800d585d83ecfb8d7b60d8a0f93ef8fee17c57873442d4e3"
+SHA256 = "17f79418a235a54b7e48ea8c4ad2423266907de6d11537383b5c8893d92dc1e6"
 
 
 @pytest.fixture(scope="module")
