@@ -75,6 +75,14 @@ class LASSNetConfig:
         return cls(text, segment_s=1.0, n_fft=512, hop_length=256, resunet=resunet)
 
 
+def _text_encoder(
+    config: BERTConfig | SentenceEncoderConfig, tokenizer: JSONTokenizer | None, assets: Mapping[str, str]
+) -> TextEncoder:
+    if isinstance(config, BERTConfig):
+        return CaptionEncoder(config, tokenizer=tokenizer, assets=assets)
+    return SentenceEncoder(config, assets.get("tokenizer.json") if tokenizer is None else tokenizer.json)
+
+
 class LASSNet(System):
     """Separates by text.
 
@@ -102,12 +110,7 @@ class LASSNet(System):
         self.sample_rate, self.segment_s = config.sample_rate, config.segment_s
         if text is not None and text.config != config.text:
             raise ConfigError("the given text encoder has other sizes than the config's: build the config from its own")
-        if text is None and isinstance(config.text, BERTConfig):
-            text = CaptionEncoder(config.text, tokenizer=tokenizer, assets=assets)
-        elif text is None:
-            json = tokenizer.json if tokenizer is not None else (assets or {}).get("tokenizer.json")
-            text = SentenceEncoder(config.text, json)
-        self.text = text
+        self.text = text if text is not None else _text_encoder(config.text, tokenizer, assets or {})
         self.net = ResUNet(config.resunet)
 
     @property

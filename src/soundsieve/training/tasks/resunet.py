@@ -10,6 +10,7 @@ How they mix, and what the released code does otherwise than the papers say, is 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,7 @@ from soundsieve.training.store import ClipStore
 from soundsieve.training.tasks.asking import AskingConfig, AskingTask
 from soundsieve.training.tasks.base import Batch
 from soundsieve.weights.checkpoint import save_system
-from soundsieve.weights.clap import clap_digest, find_tokenizer, load_clap
+from soundsieve.weights.clap import find_tokenizer, load_clap, state_digest
 from soundsieve.weights.hub import BERT_TOKENIZER
 from soundsieve.weights.pretrained import load_bert, load_tagger
 
@@ -72,10 +73,14 @@ class ResUNetTask(AskingTask, ABC):
         super().__init__(config, train, validation, seed=seed)
         self.module: nn.Module = system.train()
         spectrum = {"n_fft": system.config.n_fft, "hop_length": system.config.hop_length}
-        losses = {"l1": l1_loss, "magnitude": partial(magnitude_loss, **spectrum), "sdr": sdr_loss}
+        losses: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+            "l1": l1_loss,
+            "magnitude": partial(magnitude_loss, **spectrum),
+            "sdr": sdr_loss,
+        }
         self._frozen, self._loss = frozen, losses[config.loss]
         self.rebuilt = frozenset(name for name in system.state_dict() if frozen and name.startswith(frozen + "."))
-        self.frozen_digest = clap_digest(system.get_submodule(frozen)) if frozen else ""
+        self.frozen_digest = state_digest(system.get_submodule(frozen).state_dict()) if frozen else ""
 
     def batch(self, step: int) -> Batch:
         """Mixtures, what is asked for in each, and words for it."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from soundsieve.encoders.bert import BERTConfig
 from soundsieve.systems.lassnet import LASSNet, LASSNetConfig
 from soundsieve.weights.layouts.account import Rules, check_constants, rename
 from soundsieve.weights.layouts.clap import without_prefix
@@ -54,6 +55,7 @@ def lassnet_state(
         WeightsError: an entry is missing, unexpected, misshapen, broken, or a constant that is another one.
     """
     config = config or LASSNetConfig.base()
+    assert isinstance(config.text, BERTConfig)  # the published file has no other
     published = without_prefix(published)
     with torch.device("meta"):
         ours = LASSNet(config).state_dict()
