@@ -51,4 +51,6 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 # What the tests need includes what the demonstration needs.
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt pesq 2>/dev/null \
+		|| echo "no pesq: it is built by a C compiler; its tests are skipped"
 	touch $(VENV)/.installed-demo $@
