@@ -100,12 +100,13 @@ def build_task(recipe: Recipe, data: Data) -> Task:
 SYSTEMS: dict[str, tuple[str, str, str, str]] = {
     "sieve": ("sieve", "SieveConfig", "sieve", "SieveTask"),
     "listener": ("sieve", "SieveConfig", "listener", "ListenerTask"),
+    "separation": ("sieve", "SieveConfig", "separation", "SeparationTask"),
     "clapsep": ("clapsep", "CLAPSepConfig", "clapsep", "CLAPSepTask"),
     "audiosep": ("audiosep", "AudioSepConfig", "resunet", "AudioSepTask"),
     "lassnet": ("lassnet", "LASSNetConfig", "resunet", "LASSNetTask"),
     "uss": ("uss", "USSConfig", "resunet", "USSTask"),
 }
-"""Tasks over a system and labelled clips -> (module of the system, its config, module of the task, its class, whose own
+"""Tasks over a system and clips -> (module of the system, its config, module of the task, its class, whose own
 config has its name and ``Config``); what is not asked for is not imported."""
 
 
@@ -114,7 +115,9 @@ def _system(recipe: Recipe, data: Data) -> Task:
     tasks = import_module(f"soundsieve.training.tasks.{module}")
     model = build_config(getattr(import_module(f"soundsieve.systems.{system}"), config), recipe.model)
     options = from_dict(getattr(tasks, f"{task}Config"), recipe.options, where="options")
-    train, validation = (data.store(split, model.sample_rate) for split in ("train", "validation"))
+    objective = getattr(options, "objective", None)
+    labelled = objective is None or objective.needs_text
+    train, validation = (data.store(split, model.sample_rate, labelled=labelled) for split in ("train", "validation"))
     made: Task = getattr(tasks, task)(model, options, train, validation, seed=recipe.seed)
     return made
 
@@ -127,17 +130,6 @@ def _clap(recipe: Recipe, data: Data) -> Task:
     options = from_dict(CLAPTaskConfig, recipe.options, where="options")
     train, validation = (data.store(split, model.audio.sample_rate) for split in ("train", "validation"))
     return CLAPTask(model, options, train, validation, seed=recipe.seed)
-
-
-def _separation(recipe: Recipe, data: Data) -> Task:
-    from soundsieve.systems.sieve import SieveConfig
-    from soundsieve.training.tasks.separation import SeparationTask, SeparationTaskConfig
-
-    model = build_config(SieveConfig, recipe.model)
-    options = from_dict(SeparationTaskConfig, recipe.options, where="options")
-    labelled = options.objective.needs_text
-    train, validation = (data.store(split, model.sample_rate, labelled=labelled) for split in ("train", "validation"))
-    return SeparationTask(model, options, train, validation, seed=recipe.seed)
 
 
 def _distill(recipe: Recipe, data: Data) -> Task:
@@ -153,7 +145,6 @@ def _distill(recipe: Recipe, data: Data) -> Task:
 MAKERS: dict[str, Callable[[Recipe, Data], Task]] = {
     **dict.fromkeys(SYSTEMS, _system),
     "clap": _clap,
-    "separation": _separation,
     "distill": _distill,
 }
 """Tasks by name."""
