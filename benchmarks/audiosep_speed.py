@@ -351,7 +351,7 @@ def main() -> None:
         return
 
     from records import record, save
-    from write_tables import audiosep_speed_table
+    from speed_tables import audiosep_speed_table
 
     result = record("audiosep_speed", threads=options.threads, disturbed=0)
     result |= {name: {} for name in ("file_mb", "runs", "counted", "compared", "rows")}

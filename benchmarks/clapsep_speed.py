@@ -228,7 +228,7 @@ def main() -> None:
         return
 
     from records import record, save
-    from write_tables import clapsep_speed_table
+    from speed_tables import clapsep_speed_table
 
     threads, shared = options.threads, ["--threads", str(options.threads), "--repeats", str(options.repeats)]
     with tempfile.TemporaryDirectory() as folder:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from records import record, save
-from write_tables import speed_table
+from speed_tables import speed_table
 
 LENGTHS_S = (10, 60)
 QUERY = "a dog barking"

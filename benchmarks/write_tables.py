@@ -8,8 +8,9 @@ A page asks for a table with a pair of comments; what stands between them is rep
 NAME is a file of benchmarks/results without its suffix: `speed` as `benchmarks/speed.py` writes it, others likewise by
 the script of that name, and anything else as `soundsieve evaluate -o` does. `labels-NAME` lists what the model of that
 file separates best and worst, `compare-NAME` sets all files that begin with NAME side by side, `log-NAME` is a training
-run's log.csv, kept as NAME.csv. Three names need no file: `models` is the catalogue of models, `benchmarks` the one of
-benchmarks, and `checksum` is one line about the embedded model's weights.
+run's log.csv, kept as NAME.csv, and `speed-of-NAME` are one system's rows of `audiosep_speed`. Three names need no
+file: `models` is the catalogue of models, `benchmarks` the one of benchmarks, and `checksum` is one line about the
+embedded model's weights.
 
     python benchmarks/write_tables.py            # write
     python benchmarks/write_tables.py --check    # say which pages are out of date, and fail
@@ -25,6 +26,8 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+
+from speed_tables import audiosep_speed_table, clapsep_speed_table, speed_of, speed_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -48,154 +51,6 @@ def quality_table(result: dict[str, Any]) -> str:
     )
     parts = [condition_table(result), meanings + "\n", absent_table(result), about + "\n"]
     return "\n".join(part for part in parts if part)
-
-
-def speed_table(result: dict[str, Any]) -> str:
-    """What `benchmarks/speed.py` measured."""
-    lines = [
-        "| recording | load | first result | an answer, warm | real-time factor | peak memory |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for row in result["rows"]:
-        times = " | ".join(f"{row[name]:.2f} s" for name in ("load_s", "first_result_s", "warm_s"))
-        memory = f"{row['peak_rss_mib']:.0f} MiB"
-        lines.append(f"| {row['seconds']} s mono | {times} | {row['real_time_factor']:.4f} | {memory} |")
-    machine = result["machine"]
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    lines += [
-        "",
-        f"Model `{result['model']}`, {result['threads']} threads of {machine['cpu']} ({machine['cores']} cores, "
-        f"{machine['memory_gib']} GiB), {machine['system']}, {versions}.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def clapsep_speed_table(result: dict[str, Any]) -> str:
-    """What `benchmarks/clapsep_speed.py` measured: the whole, its parts with their floor, and what int8 costs."""
-    rows, plain = result["rows"], result["rows"]["plain"]
-    asked = {"separate_s": f"{result['seconds']} s separated", "text_s": "text query", "audio_s": "audio query"}
-    lines = ["| | plain | float32 | int8 |", "| --- | ---: | ---: | ---: |"]
-    for key, name in asked.items():
-        cells = [
-            f"{row[key]:.3f} s" + ("" if row is plain else f" ({plain[key] / row[key]:.1f}x)") for row in rows.values()
-        ]
-        lines.append(f"| {name}, warm | {' | '.join(cells)} |")
-    cells = [f"{row['import_s']:.1f} + {row['load_s']:.1f} s" for row in rows.values()]
-    lines.append(f"| import + load | {' | '.join(cells)} |")
-    cells = [f"{row['first_result_s']:.1f} s" for row in rows.values()]
-    lines.append(f"| first result | {' | '.join(cells)} |")
-    memory = {"load_mib": "loaded", "text_mib": "text queries", "audio_mib": "audio queries too"}
-    for key, name in memory.items():
-        lines.append(f"| peak memory, {name} | {' | '.join(f'{row[key]:.0f} MiB' for row in rows.values())} |")
-    rates, gflop = result["gflop_per_s"], result["gflop"]
-    lines += ["", "| part | plain | float32 | int8 | GFLOP | floor, float32 |", "| --- |" + " ---: |" * 5]
-    for part in plain["parts_s"]:
-        times = " | ".join(f"{1000 * row['parts_s'][part]:.0f} ms" for row in rows.values())
-        work = f"{gflop[part]:.1f} | {1000 * gflop[part] / rates['float32']:.0f} ms" if part in gflop else " | "
-        lines.append(f"| {part} | {times} | {work} |")
-    for key, part in zip(asked, ("separation", "text query", "audio query"), strict=True):
-        times = " | ".join(f"{1000 * row[key]:.0f} ms" for row in rows.values())
-        lines.append(f"| **{part}** | {times} | {gflop[part]:.1f} | {1000 * gflop[part] / rates['float32']:.0f} ms |")
-    spans = "; ".join(
-        f"{name} {row['separate_s_range'][0]:.3f} to {row['separate_s_range'][1]:.3f} s" for name, row in rows.items()
-    )
-    machine, loss = result["machine"], result["int8_loss"]
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    lines += [
-        "",
-        f"Floor: operations over the highest rate measured for one product: {rates['float32']:.0f} GFLOP/s "
-        f"(torch's own: {rates['torch']:.0f}; int8, rounding included: {rates['int8']:.0f}).",
-        f"{result['threads']} threads of {machine['cpu']} ({machine['cores']} cores, {machine['memory_gib']} GiB), "
-        f"{machine['system']}, {versions}; fresh processes of each kind, in turns: {result['processes']}, warm answers "
-        f"in each: {result['repeats']}; medians; a separation took {spans}. "
-        f"Weights: {result['file_mb']:.0f} MB, made up.",
-        f"float32 differs from plain by at most {result['largest_difference']:.1e} of the answer's peak.",
-        f"int8 against float32, made-up weights: {loss['made_up_to_float32_db']:.1f} dB SI-SDR.",
-    ]
-    if "lost_db" in loss:
-        lines.append(
-            f"int8 with a trained small model, {loss['questions']} questions about real sounds: SI-SDR against the "
-            f"true sound changes by {-loss['lost_db']:+.3f} dB on average (by {loss['mean_change_db']:.3f} dB either "
-            f"way, at most by {loss['largest_change_db']:.2f}); SI-SDR of int8's answer against float32's is "
-            f"{loss['to_float32_db']:.1f} dB (at least {loss['to_float32_least_db']:.1f})."
-        )
-    return "\n".join(lines) + "\n"
-
-
-def audiosep_speed_table(result: dict[str, Any]) -> str:
-    """What `benchmarks/audiosep_speed.py` measured: systems, the stages of each, and how far answers are apart."""
-    rows, counted = result["rows"], result["counted"]
-    ways = ("plain", "float32", "bf16")
-    lines = ["| system | recording | | plain | float32 | bf16 |", "| --- | ---: | --- | ---: | ---: | ---: |"]
-    for kind in dict.fromkeys(name.rsplit(" ", 1)[0] for name in rows):
-        name, seconds = kind.split()
-        found = [rows.get(f"{kind} {way}") for way in ways]
-        told = {
-            "separated": _seconds_cells(found, "separate_s"),
-            "query": _seconds_cells(found, "query_s"),
-            "first result": [f"{row['first_result_s']:.1f} s" if row else "" for row in found],
-            "calls of the network": [str(row["calls"]) if row else "" for row in found],
-            "peak memory": [f"{row['peak_mib']:.0f} MiB" if row else "" for row in found],
-        }
-        if int(seconds) > 10:
-            del told["query"], told["first result"]
-        for index, (what, cells) in enumerate(told.items()):
-            head = f"| {name} | {seconds} s |" if index == 0 else "| | |"
-            lines.append(f"{head} {what} | {' | '.join(cells)} |")
-    for name, work in counted.items():
-        found = [rows.get(f"{name} 10 {way}") for way in ways]
-        if not all(found):
-            continue
-        rates, gflop = work["gflop_per_s"], work["gflop"]
-        lines += ["", f"| {name}, 10 s | plain | float32 | share | bf16 | GFLOP | floor, float32 | floor, bf16 |"]
-        lines.append("| --- |" + " ---: |" * 7)
-        parts = {part: [row["parts_s"].get(part, 0.0) for row in found] for part in found[1]["parts_s"]}
-        whole = [row["separate_s"] for row in found]
-        parts["all else"] = [max(0.0, s - sum(p[k] for p in parts.values())) for k, s in enumerate(whole)]
-        parts["**separation**"] = whole
-        for part, (plain, float32, bf16) in parts.items():
-            ops = gflop.get(part.strip("*"))
-            floors = (
-                ""
-                if ops is None
-                else f"{ops:.0f} | " + " | ".join(f"{1000 * ops / rates[way]:.0f} ms" for way in ("float32", "bf16"))
-            )
-            cells = f"{1000 * plain:.0f} ms | {1000 * float32:.0f} ms | {float32 / whole[1]:.0%} | {1000 * bf16:.0f} ms"
-            lines.append(f"| {part} | {cells} | {floors or ' | | '} |")
-    lines.append("")
-    for name, work in counted.items():
-        rates, apart = work["gflop_per_s"], result["compared"][name]
-        lines.append(
-            f"{name}: on {apart['mixtures']} real mixtures (made-up weights) float32 differs from plain by at most "
-            f"{apart['largest_difference']:.1e} of an answer's peak; SI-SDR of bf16's answer against float32's is "
-            f"{apart['bf16_to_float32_db']:.1f} dB (at least {apart['bf16_to_float32_least_db']:.1f})."
-        )
-        lines.append(f"Fastest 3 x 3 convolution: {rates['float32']:.0f} GFLOP/s, {rates['bf16']:.0f} in bf16.")
-    if "loss" in result:
-        loss = result["loss"]
-        lines.append(
-            f"bf16 with a trained small model, {loss['questions']} questions about real sounds: SI-SDR against the "
-            f"true sound changes by {-loss['lost_db']:+.3f} dB on average (by {loss['mean_change_db']:.3f} dB either "
-            f"way, at most by {loss['largest_change_db']:.2f}); SI-SDR of bf16's answer against float32's is "
-            f"{loss['to_float32_db']:.1f} dB (at least {loss['to_float32_least_db']:.1f})."
-        )
-    machine = result["machine"]
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    sizes = ", ".join(f"{name} {size:.0f} MB" for name, size in result["file_mb"].items())
-    lines.append(
-        f"{result['threads']} threads of {machine['cpu']} ({machine['cores']} cores, {machine['memory_gib']} GiB), "
-        f"{machine['system']}, {versions}; medians over fresh processes in turns. Files: {sizes}, made up."
-    )
-    return "\n".join(lines) + "\n"
-
-
-def _seconds_cells(rows: list[dict[str, Any] | None], key: str) -> list[str]:
-    """Seconds, and how many times as fast as the first."""
-    first, cells = rows[0], []
-    for row in rows:
-        gain = f" ({first[key] / row[key]:.1f}x)" if row and first and row is not first else ""
-        cells.append(f"{row[key]:.3g} s{gain}" if row else "")
-    return cells
 
 
 def long_table(result: dict[str, Any]) -> str:
@@ -463,6 +318,8 @@ def checksum_line() -> str:
 
 
 def render(name: str) -> str:
+    if name.startswith("speed-of-"):
+        return speed_of(RESULTS / "audiosep_speed.json", name.removeprefix("speed-of-")) or NOT_YET
     if name == "models":
         return models_table()
     if name == "benchmarks":
