@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from soundsieve.dsp.sinc_resample import sinc_resample
 from soundsieve.errors import ConfigError
-from soundsieve.evaluation.pairs import mix
+from soundsieve.evaluation.answers import estimates, evaluating
+from soundsieve.evaluation.pairs import SAMPLE_RATE, mix
 from soundsieve.losses import clapsep_loss
 from soundsieve.metrics import sdr
 from soundsieve.nn.htsat import HTSAT
@@ -119,6 +120,7 @@ class CLAPSepTask(AskingTask):
         self.module: nn.Module = system
         self.frozen_digest = clap_digest(system.clap)
         self.rebuilt = frozenset(system.state_dict()) - frozenset(trained_names(system))
+        self._clap_rate = model.clap.audio.sample_rate
         self._cache: CaptionCache | None = None
         if config.objective.needs_cache and config.cache:
             digest = CLAPEncoder(system.clap, config.clap or "an untrained CLAP").digest
@@ -181,16 +183,12 @@ class CLAPSepTask(AskingTask):
             text = self.text_vectors(module.clap.embed_text, batch["mixture"].device)[batch["text"]].flatten(0, 1)
         if "example" in batch:
             with _spec_augment(module.clap.audio, batch["time_masks"], batch["band_masks"]):
-                heard = self._heard(module, batch["example"].flatten(0, 1))
+                waveform = sinc_resample(batch["example"].flatten(0, 1), module.sample_rate, self._clap_rate)
+                heard = module.clap.embed_audio(waveform).float()
         wanted = self._conditions(text, heard, np.random.default_rng(int(batch["draw"])))
         embedding = wanted.unflatten(0, (-1, 2)) * batch["asked"][..., None]
         estimate = module(batch["mixture"], Condition(embedding[:, 0], embedding[:, 1]))
         return {"loss": clapsep_loss(estimate, batch["target"])}
-
-    def _heard(self, module: CLAPSep, waveforms: Tensor) -> Tensor:
-        """What CLAP makes of waveforms ``(B, T)`` at the system's rate, in float32."""
-        rate = module.config.clap.audio.sample_rate
-        return module.clap.embed_audio(sinc_resample(waveforms, module.sample_rate, rate)).float()
 
     def _conditions(self, text: Tensor | None, heard: Tensor | None, rng: np.random.Generator) -> Tensor:
         objective, cache = self.config.objective, self._cache
@@ -204,12 +202,14 @@ class CLAPSepTask(AskingTask):
             return super().validate(module)
         assert isinstance(module, CLAPSep)
         gains, device = [], next(module.parameters()).device
-        for number, pair in enumerate(self._pairs):
-            sources = mix(pair, self.validation.sounds).sources.to(device)
-            asked = self._conditions(None, self._heard(module, sources), np.random.default_rng(number))
-            mixture = sources.sum(0).expand_as(sources)
-            answer = module(mixture, Condition(asked, asked.flip(0)))
-            gains.append((sdr(answer, sources) - sdr(mixture, sources)).mean())
+        with evaluating(module):
+            for number, pair in enumerate(self._pairs):
+                sources = mix(pair, self.validation.sounds).sources
+                heard = module.clap.embed_audio(sinc_resample(sources.to(device), SAMPLE_RATE, self._clap_rate))
+                asked = self._conditions(None, heard, np.random.default_rng(number))
+                mixture = sources.sum(0).expand_as(sources)
+                (answer,) = estimates(module, mixture, [Condition(asked, asked.flip(0))], sample_rate=SAMPLE_RATE)
+                gains.append((sdr(answer.target, sources) - sdr(mixture, sources)).mean())
         gain = float(torch.stack(gains).mean())
         return {"sdri_as_trained": gain, "score": gain}
 
