@@ -20,7 +20,8 @@ from write_tables import recall_table
 
 from soundsieve import load
 from soundsieve.evaluation import pairs as lists
-from soundsieve.evaluation.run import evaluate, of_condition, plan, selectivity
+from soundsieve.evaluation.questions import plan
+from soundsieve.evaluation.run import evaluate, of_condition, selectivity
 from soundsieve.systems.sieve import Sieve
 
 HERE = Path(__file__).resolve().parent

@@ -26,8 +26,9 @@ from write_tables import free_text_table
 
 from soundsieve import load
 from soundsieve.evaluation import pairs as lists
+from soundsieve.evaluation.questions import Question
 from soundsieve.evaluation.report import mean_with_interval
-from soundsieve.evaluation.run import Question, evaluate
+from soundsieve.evaluation.run import evaluate
 from soundsieve.query import Query
 from soundsieve.separator import Separator
 

@@ -15,7 +15,8 @@ import torch
 import soundsieve
 from soundsieve import audio
 from soundsieve.evaluation.pairs import decoded, read_clips, read_pairs, read_paraphrases
-from soundsieve.evaluation.run import evaluate, of_condition, plan, selectivity
+from soundsieve.evaluation.questions import plan
+from soundsieve.evaluation.run import evaluate, of_condition, selectivity
 from soundsieve.metrics import sdr
 from soundsieve.weights.catalog import CATALOG
 

@@ -62,6 +62,7 @@ def test_one_command_draws_the_list_and_one_measures(benchmark: Path):
     out = run("-m", "model.safetensors", "-o", "results/toy.json", "--limit", "2")
     assert "| text | 4 |" in out
     assert "| mixture | 4 |" in out
+    assert "| the sound asked for is 5 dB below the other one | 2 | -" in out
     assert "present against absent" in out
     assert sorted(path.name for path in Path("results").iterdir()) == ["toy.json", "toy.jsonl", "toy.md"]
     summary = json.loads(Path("results/toy.json").read_text())
@@ -95,7 +96,7 @@ def test_a_run_that_was_cut_short_goes_on(benchmark: Path, monkeypatch: pytest.M
     measured = Kept.append
 
     def cut_short(kept: Kept, row: dict) -> None:
-        if len(kept.rows) == 25:
+        if len(kept.rows) == 70:
             raise CutError
         measured(kept, row)
 
@@ -104,14 +105,14 @@ def test_a_run_that_was_cut_short_goes_on(benchmark: Path, monkeypatch: pytest.M
         with pytest.raises(CutError):
             run(*command, fails=True)
     assert not Path("out/a.jsonl").exists()
-    assert len(read_rows("out/a.jsonl.part")) == 25
+    assert len(read_rows("out/a.jsonl.part")) == 70
     with pytest.raises(ConfigError, match=r"a\.jsonl\.part holds rows of another run \(metrics: .*delete it"):
         run(*command, "--metrics", "sdr", fails=True)
     with pytest.raises(ConfigError, match=r"another run \(pairs: 3, here 2\)"):
         run(*command, "--limit", "2", fails=True)
     run(*command)
     assert [row | {"seconds": 0} for row in read_rows("out/a.jsonl")] == [row | {"seconds": 0} for row in whole]
-    assert read_rows("out/a.jsonl")[24]["seconds"] is not None
+    assert read_rows("out/a.jsonl")[69]["seconds"] is not None
     assert not Path("out/a.jsonl.part").exists()
     assert json.loads(Path("out/a.json").read_text())["conditions"]["text"]["n"] == 6
 

@@ -10,8 +10,9 @@ from toy_benchmark import CLIPS, SECONDS, Knowing, KnowingMany, Unmoved, sounds
 
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.pairs import SAMPLE_RATE, make_pairs, mix
+from soundsieve.evaluation.questions import CONDITIONS, SETTINGS, in_setting, plan, setting_of
 from soundsieve.evaluation.rows import key_of
-from soundsieve.evaluation.run import BASELINES, CONDITIONS, baselines, evaluate, plan, quick_score, selectivity
+from soundsieve.evaluation.run import BASELINES, baselines, evaluate, quick_score, selectivity
 from soundsieve.metrics import filtered_sdr_improvement, sdr
 from soundsieve.query import Condition
 from soundsieve.systems.base import Estimate
@@ -20,8 +21,11 @@ PAIRS = make_pairs(CLIPS.values(), sounds, seconds=SECONDS)
 WORDS = {label: [f"some {label} or other", f"{label} again"] for label in ("hum", "tone", "whistle")}
 
 
+EQUAL = [name for name in CONDITIONS if not setting_of(name)]
+
+
 def rows(system, questions=None, **kwargs):
-    questions = plan(PAIRS, CLIPS, paraphrases=WORDS) if questions is None else questions
+    questions = plan(PAIRS, CLIPS, conditions=EQUAL, paraphrases=WORDS) if questions is None else questions
     return list(evaluate(system, PAIRS, questions, sounds, seconds=SECONDS, **kwargs))
 
 
@@ -51,7 +55,8 @@ def test_the_plan_is_drawn_by_its_seed():
 
 def test_the_plan_asks_only_what_is_wanted_and_understood():
     assert {q.condition for q in plan(PAIRS, CLIPS, conditions=["text", "absent"])} == {"text", "absent"}
-    assert {q.condition for q in plan(PAIRS, CLIPS, queries=frozenset({"text"}))} == {"text", "absent"}
+    by_words = {q.condition for q in plan(PAIRS, CLIPS, queries=frozenset({"text"}))}
+    assert by_words == {"text", "label", "absent", *(in_setting("text", setting) for setting in SETTINGS)}
     with pytest.raises(ConfigError, match="no condition 'shout'; there are text"):
         plan(PAIRS, CLIPS, conditions=["shout"])
 
@@ -78,7 +83,7 @@ def test_a_knowing_system_gains_much_and_stays_silent_for_the_absent():
 
 def test_rows_say_what_was_measured():
     measured = rows(Knowing())
-    questions = plan(PAIRS, CLIPS, paraphrases=WORDS)
+    questions = plan(PAIRS, CLIPS, conditions=EQUAL, paraphrases=WORDS)
     assert [(r["pair"], r["direction"], r["condition"]) for r in sorted(measured, key=_key)] == [
         (q.pair_id, q.direction, q.condition)
         for q in sorted(questions, key=lambda q: _key(vars(q) | {"pair": q.pair_id}))
@@ -178,7 +183,7 @@ def test_silence_is_bounded_and_nan_refused():
 
 
 def test_the_baselines_stand_on_both_sides():
-    measured = list(baselines(PAIRS, CLIPS, sounds, seconds=SECONDS))
+    measured = list(baselines(PAIRS, CLIPS, sounds, conditions=["text"], seconds=SECONDS))
     assert len(measured) == 2 * len(BASELINES) * len(PAIRS)
     for row in measured:
         if row["condition"] == "mixture":
@@ -189,6 +194,50 @@ def test_the_baselines_stand_on_both_sides():
         else:
             assert row["sdri"] > 6
         assert Estimate(torch.zeros(1)).presence is row["presence"] is row["query"] is row["seconds"] is None
+
+
+def test_other_levels_are_those_that_their_names_say():
+    asked = [in_setting(name, setting) for setting in ("at +5 dB", "at -5 dB") for name in ("text", "text+exclude")]
+    questions = plan(PAIRS, CLIPS, conditions=asked)
+    assert len(questions) == 4 * len(PAIRS)
+    assert {q.direction for q in questions if q.condition.endswith("+5 dB")} == {0}
+    measured = rows(Unmoved(), questions)
+    for row in measured:
+        level = 5 if row["condition"].endswith("+5 dB") else -5
+        assert row["snr_db"] == pytest.approx(level, abs=0.01)
+        assert row["sdr"] == pytest.approx(level, abs=0.5)
+        assert row["sdri"] == 0
+    known = list(baselines(PAIRS, CLIPS, sounds, conditions=asked, seconds=SECONDS))
+    assert len(known) == len(BASELINES) * len(PAIRS) * (2 + 2)
+    by_name = {(row["pair"], row["direction"], row["condition"]): row for row in known}
+    for pair in range(len(PAIRS)):
+        ceiling = by_name[pair, 0, "ideal ratio mask at +5 dB"]
+        assert ceiling["snr_db"] == pytest.approx(5, abs=0.01)
+        assert ceiling["si_sdri"] > 3
+
+
+def test_a_third_sound_is_in_the_way_and_can_be_excluded():
+    asked = [in_setting(name, "of three") for name in ("text", "text+exclude", "exclude")]
+    questions = plan(PAIRS, CLIPS, conditions=asked)
+    assert len(questions) == 6 * len(PAIRS)
+    for question in questions:
+        labels = {CLIPS[path].label for path in PAIRS[question.pair_id].paths}
+        third = CLIPS[question.otherwise.third]
+        assert third.label not in labels
+        if question.condition.startswith(("text+exclude", "exclude")):
+            assert len(question.query.exclude) == 2
+            assert third.caption in question.query.exclude
+            assert question.caption not in question.query.exclude
+    for row in rows(Knowing(), [q for q in questions if q.condition.startswith("text of")]):
+        assert -4 < row["snr_db"] < -2  # two others, each as loud
+        assert row["sdri"] > 8
+        assert row["si_sdr"] > row["si_sdr_other"] + 8
+
+
+def test_a_pair_without_a_third_sound_is_left_out():
+    two = {path: CLIPS[path] for path in PAIRS[0].paths}
+    questions = plan(PAIRS[:1], two, conditions=["text", "text of three"])
+    assert {q.condition for q in questions} == {"text"}
 
 
 def test_metrics_can_be_chosen():
@@ -221,7 +270,7 @@ def test_ratios_are_left_out_for_answers_that_do_not_line_up():
     for row in rows(Anew()):
         assert set(row) == {
             *("pair", "direction", "condition", "label", "source", "query"),
-            *("energy_db", "presence", "seconds"),
+            *("snr_db", "energy_db", "presence", "seconds"),
         }
     with pytest.raises(ConfigError, match=r"SDRi needs answers that line up .* anew makes its sound anew"):
         quick_score(Anew(), sounds, PAIRS, CLIPS.values(), seconds=SECONDS)

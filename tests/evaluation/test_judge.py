@@ -17,8 +17,9 @@ from soundsieve.evaluation.judge import Judge, frechet_of_rows, load_judge, pack
 from soundsieve.evaluation.listed import Asking
 from soundsieve.evaluation.measuring import Target
 from soundsieve.evaluation.pairs import SAMPLE_RATE, make_pairs
+from soundsieve.evaluation.questions import plan
 from soundsieve.evaluation.report import further_table, summarise
-from soundsieve.evaluation.run import baselines, evaluate, plan
+from soundsieve.evaluation.run import baselines, evaluate
 from soundsieve.metrics import frechet_distance
 from soundsieve.weights.clap import save_clap
 

@@ -23,7 +23,7 @@ from soundsieve.evaluation.pairs import (
     read_clips,
     read_pairs,
     read_paraphrases,
-    third_sounds,
+    third_sound,
     write_pairs,
 )
 
@@ -102,24 +102,24 @@ def test_one_sound_can_be_louder():
         assert torch.equal(apart.mixture, apart.sources.sum(0))
 
 
-def test_a_third_sound_is_of_the_next_pair_with_another_label():
-    listed = pairs()
-    third = third_sounds(listed, CLIPS)
-    assert third.keys() == {pair.pair_id for pair in listed}
-    for index, pair in enumerate(listed):
-        path, offset = third[pair.pair_id]
-        labels = {CLIPS[one].label for one in pair.paths}
-        assert CLIPS[path].label not in labels
-        passed_over = [*listed[index + 1 :], *listed[:index]]
-        place = next(i for i, other in enumerate(passed_over) if (other.first, other.first_offset) == (path, offset))
-        assert all(CLIPS[other.first].label in labels for other in passed_over[:place])
-        mixed = mix(pair, sounds, seconds=SECONDS, third=third[pair.pair_id])
+def test_a_third_sound_has_another_label():
+    drawn = set()
+    for pair in pairs():
+        third = third_sound(pair, CLIPS)
+        assert third is not None
+        assert CLIPS[third].label not in {CLIPS[path].label for path in pair.paths}
+        assert third_sound(pair, dict(reversed(CLIPS.items()))) == third
+        drawn.add(third)
+        mixed = mix(pair, sounds, seconds=SECONDS, third=third)
         assert mixed.sources.shape[0] == 3
         levels = energy_db(mixed.sources)
         assert (levels - levels[0]).abs().max() < 1e-4
-    two_labels = [pair for pair in listed if CLIPS[pair.first].label == CLIPS[listed[0].first].label]
-    with pytest.raises(ConfigError, match="no third sound for pair"):
-        third_sounds(two_labels, CLIPS)
+        assert torch.equal(mixed.mixture, mixed.sources.sum(0))
+    assert len(drawn) > 3
+    two_labels = {path: clip for path, clip in CLIPS.items() if path in pairs()[0].paths}
+    assert third_sound(pairs()[0], two_labels) is None
+    trained = {path: replace(clip, split="train") for path, clip in CLIPS.items()}
+    assert third_sound(pairs()[0], trained) is None
 
 
 def test_a_peak_above_full_scale_turns_both_down():

@@ -10,8 +10,9 @@ from toy_benchmark import CLIPS, SECONDS, Knowing, Unmoved, sounds
 
 from soundsieve.evaluation import report
 from soundsieve.evaluation.pairs import make_pairs
-from soundsieve.evaluation.report import mean_with_interval, page, summarise
-from soundsieve.evaluation.run import baselines, evaluate, plan, quick_score, selectivity
+from soundsieve.evaluation.questions import SETTINGS, plan, setting_of
+from soundsieve.evaluation.report import condition_table, mean_with_interval, page, setting_table, summarise
+from soundsieve.evaluation.run import baselines, evaluate, quick_score, selectivity
 from soundsieve.metrics import why_not
 
 PAIRS = make_pairs(CLIPS.values(), sounds, seconds=SECONDS)
@@ -86,10 +87,30 @@ def test_baselines_frame_the_tables():
     summary = summarise(rows(Unmoved()))
     assert list(summary["conditions"])[:3] == ["mixture", "half the mixture", "text"]
     assert summary["conditions"]["half the mixture"]["sdri"]["mean"] == pytest.approx(3, abs=0.2)
-    assert list(summary["conditions"])[-1] == "ideal ratio mask"
+    equal = [name for name in summary["conditions"] if not setting_of(name)]
+    assert equal[-1] == "ideal ratio mask"
+    assert list(summary["conditions"])[: len(equal)] == equal
     assert summary["conditions"]["mixture"]["sdri"]["mean"] == 0
     assert "selectivity" not in summary["conditions"]["mixture"]
     assert summary["conditions"]["ideal ratio mask"]["sdri"]["mean"] > 6
+
+
+def test_other_levels_and_three_sounds_have_a_table_of_their_own():
+    summary = summarise(rows(Knowing()))
+    lines = setting_table(summary).splitlines()
+    assert lines[0].startswith("| SDRi, dB (95%), where | n | SDR of the mixture | text | text+exclude | exclude |")
+    settings = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1:3] for line in lines[2:]}
+    assert {name: n for name, (n, _) in settings.items()} == dict(
+        zip(SETTINGS.values(), ("12", "12", "24"), strict=True)
+    )
+    levels = [float(level) for _, level in settings.values()]
+    assert levels == pytest.approx([5, -5, -3], abs=0.2)
+    assert setting_table(summary) in page(summary)
+    assert "of three" not in condition_table(summary)
+    assert summary["conditions"]["text of three"]["selectivity"]["mean"] == 1
+    assert "selectivity" not in summary["conditions"]["text at +5 dB"]
+    few = plan(PAIRS, CLIPS, conditions=["text"])
+    assert setting_table(summarise(list(evaluate(Knowing(), PAIRS, few, sounds, seconds=SECONDS)))) == ""
 
 
 class Anew(Knowing):

@@ -119,7 +119,7 @@ def evaluate(
 
     import torch
 
-    from soundsieve.evaluation import measuring, report, rows, run
+    from soundsieve.evaluation import measuring, questions, report, rows, run
     from soundsieve.evaluation.judge import load_judge
     from soundsieve.metrics import why_not
     from soundsieve.separator import load
@@ -160,7 +160,7 @@ def evaluate(
     chosen = lists.read_pairs(pairs, by_path)[:limit]
     separator = loaded()
     system = separator.system
-    questions = run.plan(
+    planned = questions.plan(
         chosen,
         by_path,
         conditions=asked or None,
@@ -171,7 +171,7 @@ def evaluate(
         any_folder=examples_from.parent if examples_from else ".",
         seed=seed,
     )
-    if not questions:
+    if not planned:
         raise ConfigError(f"nothing can be asked: '{model}' understands {', '.join(sorted(system.queries))}")
     of_run = of_model() | {"pairs": len(chosen), "pairs_sha256": report.sha256(pairs)}
     depends_on = of_run | {
@@ -188,11 +188,14 @@ def evaluate(
         if kept.rows:
             print(f"going on after {len(kept.rows)} answers that were measured before", file=sys.stderr)
         done = {rows.key_of(row) for row in kept.rows}
-        known = run.baselines(chosen, by_path, sounds, metrics=named, judge=heard_by, done=done)
-        answers = run.evaluate(
-            system, chosen, questions, sounds, batch_size=batch_size, metrics=named, judge=heard_by, done=done
+        known = run.baselines(
+            chosen, by_path, sounds, conditions=asked or None, metrics=named, judge=heard_by, done=done
         )
-        total = len(questions) + 2 * len(run.BASELINES) * len(chosen)
+        answers = run.evaluate(
+            system, chosen, planned, sounds, batch_size=batch_size, metrics=named, judge=heard_by, done=done
+        )
+        mixtures = questions.settings_of(chosen, by_path, asked or list(questions.CONDITIONS)).values()
+        total = len(planned) + len(run.BASELINES) * sum(1 + len(of) for both in mixtures for of in both)
         for row in _progress(chain(known, answers), total, done=len(done)):
             kept.append(row)
     summary = report.summarise(kept.rows, presence_threshold=separator.presence_threshold)
@@ -205,8 +208,8 @@ def evaluate(
     if output is not None:
         report.write_summary(output, summary)
         report.write_markdown(output.with_suffix(".md"), summary)
-    print(report.condition_table(summary))
-    print(report.absent_table(summary), end="")
+    tables = report.condition_table(summary), report.setting_table(summary), report.absent_table(summary)
+    print("\n".join(table for table in tables if table), end="")
     for why in summary["not_applicable"].values():
         print(why)
 

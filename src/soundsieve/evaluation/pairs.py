@@ -257,7 +257,7 @@ class Mixed:
 
 
 def mix(
-    pair: Pair, sounds: Sounds, *, seconds: float = SECONDS, snr_db: float = 0.0, third: tuple[str, int] | None = None
+    pair: Pair, sounds: Sounds, *, seconds: float = SECONDS, snr_db: float = 0.0, third: str | None = None
 ) -> Mixed:
     """Mix a pair, at 0 dB, as this module describes, or otherwise.
 
@@ -266,7 +266,7 @@ def mix(
         sounds: gives the samples of its clips.
         seconds: length of the mixture, as the list was made for.
         snr_db: the first sound over the second, which is turned down or up.
-        third: path and offset of a third sound, at the level of the first.
+        third: path of a third sound, at the level of the first: its loudest stretch, or from the start if it is short.
 
     Raises:
         AudioError: a clip is silent where it was cut, or does not have the length that the list was made for.
@@ -278,7 +278,9 @@ def mix(
         _, first, second = mix_at_snr(scale_to_rms_db(first, LEVEL_DB), second, snr_db)
         parts = [first, second]
         if third is not None:
-            parts.append(scale_to_rms_db(fit_length(sounds(third[0]), length, offset=third[1]), LEVEL_DB))
+            samples = sounds(third)
+            offset = loudest_offset(samples, length, step=round(STEP_S * SAMPLE_RATE))
+            parts.append(scale_to_rms_db(fit_length(samples, length, offset=offset), LEVEL_DB))
     except ValueError as error:
         raise AudioError(f"pair {pair.pair_id} ({pair.first}, {pair.second}) cannot be mixed: {error}") from error
     sources = torch.stack(parts)
@@ -286,26 +288,22 @@ def mix(
     return Mixed(sources.sum(0), sources)
 
 
-def third_sounds(pairs: Sequence[Pair], clips: Mapping[str, ClipLike]) -> dict[int, tuple[str, int]]:
-    """A third sound for every pair, by its number: the first sound of the next pair in the list that has another label.
+def third_sound(pair: Pair, clips: Mapping[str, ClipLike]) -> str | None:
+    """A third sound for a pair, of another label and caption: drawn by the pair's number, the same one in any list.
 
-    The list goes on at its beginning. Nothing is drawn, so anyone can add the same sounds.
-
-    Raises:
-        ConfigError: there is no other label in the list.
+    Returns:
+        The path of a clip that is not of the training or validation split; None where there is none.
     """
-    found = {}
-    for index, pair in enumerate(pairs):
-        labels = {clips[path].label for path in pair.paths}
-        captions = {clips[path].caption.lower() for path in pair.paths}
-        for other in (*pairs[index + 1 :], *pairs[:index]):
-            clip = clips[other.first]
-            if clip.label not in labels and clip.caption.lower() not in captions:
-                found[pair.pair_id] = other.first, other.first_offset
-                break
-        else:
-            raise ConfigError(f"the list has no third sound for pair {pair.pair_id}: all have the labels of its two")
-    return found
+    two = [clips[path] for path in pair.paths]
+    labels, captions = {clip.label for clip in two}, {clip.caption.lower() for clip in two}
+    others = [
+        path
+        for path, clip in sorted(clips.items())
+        if clip.label not in labels
+        and clip.caption.lower() not in captions
+        and getattr(clip, "split", "") in ("", "test")
+    ]
+    return random.Random(f"third:{pair.pair_id}").choice(others) if others else None
 
 
 _COLUMNS = [field.name for field in fields(Pair)]

@@ -19,7 +19,8 @@ import numpy as np
 
 from soundsieve.evaluation.judge import frechet_of_rows
 from soundsieve.evaluation.measuring import Row
-from soundsieve.evaluation.run import BASELINES, CONDITIONS, of_condition, selectivity
+from soundsieve.evaluation.questions import CONDITIONS, SETTINGS, in_setting, setting_of
+from soundsieve.evaluation.run import BASELINES, of_condition, selectivity
 from soundsieve.files import replacing
 from soundsieve.metrics import METRICS, roc_auc
 
@@ -68,8 +69,12 @@ def summarise(rows: Sequence[Row], *, presence_threshold: float = 0.5) -> Summar
         presence_threshold: presence from which a system says that a sound is there.
     """
     summary: Summary = {"conditions": {}}
-    meanings = BASELINES | CONDITIONS
-    for name in sorted(meanings, key="ideal ratio mask".__eq__):  # the ceiling comes last
+    meanings = (
+        BASELINES
+        | CONDITIONS
+        | {in_setting(n, s): f"{BASELINES[n]}, where {SETTINGS[s]}" for s in SETTINGS for n in BASELINES}
+    )
+    for name in sorted(meanings, key=_order):
         found = [row for row in of_condition(rows, name) if row["direction"] is not None]
         if found:
             pairs = [row["pair"] for row in found]
@@ -82,7 +87,7 @@ def summarise(rows: Sequence[Row], *, presence_threshold: float = 0.5) -> Summar
             if distance is not None:
                 entry["fad"] = {"mean": round(distance, 5)}
             apart = selectivity(rows, name)
-            if apart and name not in BASELINES:
+            if apart and name in CONDITIONS:
                 entry["selectivity"] = mean_with_interval([float(x) for x in apart.values()], list(apart))
             if all(row.get("seconds") is not None for row in found):
                 entry["seconds"] = round(float(np.mean([row["seconds"] for row in found])), 5)
@@ -92,6 +97,11 @@ def summarise(rows: Sequence[Row], *, presence_threshold: float = 0.5) -> Summar
     summary["by_label"] = _grouped(rows, "label")
     summary["by_source"] = _grouped(rows, "source")
     return summary
+
+
+def _order(name: str) -> tuple[int, bool]:
+    """Two equal sounds come first, then the other settings; in each the ceiling comes last."""
+    return ["", *SETTINGS].index(setting_of(name)), name.startswith("ideal ratio mask")
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
@@ -218,10 +228,25 @@ def condition_table(summary: Summary) -> str:
             span(entry["selectivity"], 2) if "selectivity" in entry else "",
         ]
         for name, entry in summary["conditions"].items()
+        if not setting_of(name)
     ]
     return markdown_table(
         ["query", "n", "SDR", "SDRi, dB (95%)", "median", "SI-SDRi, dB (95%)", "selectivity (95%)"], rows
     )
+
+
+def setting_table(summary: Summary) -> str:
+    """SDRi by words where the sounds are not two of one level, in Markdown; empty where that was not asked."""
+    ways = ("text", "text+exclude", "exclude", "ideal ratio mask")
+    rows = []
+    for setting, meaning in SETTINGS.items():
+        entries = [summary["conditions"].get(in_setting(name, setting), {}) for name in ("mixture", *ways)]
+        if any("sdri" in entry for entry in entries[1:4]):
+            before = f"{entries[0]['sdr']['mean']:.1f}" if "sdr" in entries[0] else ""
+            gains = [span(entry["sdri"]) if "sdri" in entry else "" for entry in entries[1:]]
+            rows.append([meaning, str(entries[1].get("n", "")), before, *gains])
+    header = ["SDRi, dB (95%), where", "n", "SDR of the mixture", *ways]
+    return markdown_table(header, rows) if rows else ""
 
 
 def further_table(summary: Summary) -> str:
@@ -289,7 +314,10 @@ def page(summary: Summary) -> str:
         )
     parts.append(_EXPLANATION)
     parts.append(condition_table(summary))
-    parts.append("\n".join(f"- {name}: {entry['meaning']}" for name, entry in summary["conditions"].items()) + "\n")
+    meanings = {name: entry["meaning"] for name, entry in summary["conditions"].items() if not setting_of(name)}
+    parts.append("\n".join(f"- {name}: {meaning}" for name, meaning in meanings.items()) + "\n")
+    if setting_table(summary):
+        parts += ["## Other levels, and three sounds\n", setting_table(summary)]
     if not_applicable(summary):
         parts += ["## Metrics that do not apply\n", not_applicable(summary)]
     if further_table(summary):

@@ -6,6 +6,7 @@ Both sounds of a pair are asked for (two directions). Rows are plain dicts, read
     condition         how it was asked; see `CONDITIONS`
     label, source     of the sound asked for, and the collection that its clip is from
     query             what was asked, in words
+    snr_db            of the sound asked for to all else in the mixture; None where it is absent
     energy_db         of the answer, relative to the mixture
     sdr, sdri, ...    the metrics that were chosen, against the sound asked for, and what they gain over the mixture:
                       see `soundsieve.metrics.METRICS`. None of them for an absent sound, and only those that apply
@@ -18,41 +19,25 @@ Both sounds of a pair are asked for (two directions). Rows are plain dicts, read
 
 from __future__ import annotations
 
-import random
 import time
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from soundsieve.dsp.mixing import energy_db
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.answers import estimates, evaluating
 from soundsieve.evaluation.judge import Judge
 from soundsieve.evaluation.measuring import BASIC, Row, Target, choose, number
 from soundsieve.evaluation.oracle import ideal_ratio_mask
-from soundsieve.evaluation.pairs import SAMPLE_RATE, SECONDS, ClipLike, Pair, Sounds, draw_examples, mix
+from soundsieve.evaluation.pairs import SAMPLE_RATE, SECONDS, ClipLike, Pair, Sounds, mix
+from soundsieve.evaluation.questions import CONDITIONS, Otherwise, Question, in_setting, plan, settings_of, source_of
 from soundsieve.evaluation.rows import key_of
 from soundsieve.metrics import si_sdr, why_not
 from soundsieve.query import Condition, Query
 from soundsieve.systems.base import System
-
-CONDITIONS = {
-    "text": "the clip's caption",
-    "text+exclude": "the caption, and the other sound's caption as exclusion",
-    "exclude": "nothing but the other sound's caption as exclusion",
-    "paraphrase": "words for the label that no training text uses",
-    "example": "one example clip: another recording of the label, from the test clips",
-    "examples": "up to five such clips",
-    "text+example": "the caption and one such clip",
-    "example-any": "one example clip from any split, training included",
-    "examples-any": "up to five such clips",
-    "text+example-any": "the caption and one such clip",
-    "absent": "a caption of a sound that is not in the mixture",
-}
-"""Every way to ask, in the order of the tables. All but the last are asked for both sounds of a pair."""
 
 BASELINES = {
     "mixture": "the unprocessed mixture",
@@ -60,99 +45,6 @@ BASELINES = {
     "ideal ratio mask": "a mask made from the two sounds themselves: a ceiling, not a system",
 }
 """What needs no system; measured along with it."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """One query about one pair.
-
-    Attributes:
-        pair_id: of the pair.
-        direction: which of its sounds is asked for, 0 or 1; None for neither.
-        condition: one of `CONDITIONS`.
-        label: of the sound asked for.
-        source: the collection that its clip is from; empty where there is no such clip.
-        query: what is asked.
-        caption: the words for the sound asked for, whatever it is asked by; empty for one that is absent.
-    """
-
-    pair_id: int
-    direction: int | None
-    condition: str
-    label: str
-    source: str
-    query: Query
-    caption: str = ""
-
-
-def plan(
-    pairs: Iterable[Pair],
-    clips: Mapping[str, ClipLike],
-    *,
-    conditions: Sequence[str] | None = None,
-    queries: frozenset[str] = frozenset({"text", "audio", "exclude"}),
-    folder: str | Path = ".",
-    paraphrases: Mapping[str, Sequence[str]] | None = None,
-    any_split: Sequence[ClipLike] = (),
-    any_folder: str | Path = ".",
-    seed: int = 0,
-) -> list[Question]:
-    """Every question that can be asked; what cannot be asked (no paraphrase, no example, not understood) is left out.
-
-    Args:
-        pairs: the mixtures.
-        clips: their clips, by path.
-        conditions: which of `CONDITIONS`; by default all.
-        queries: the kinds of query that the system understands, as `System.queries`.
-        folder: where the paths of example clips start.
-        paraphrases: other wordings for labels; one is drawn for each direction of a pair.
-        any_split: clips for the conditions that end in ``-any``.
-        any_folder: where their paths start.
-        seed: of the draws.
-
-    Raises:
-        ConfigError: a condition is not known.
-    """
-    chosen = list(CONDITIONS) if conditions is None else list(conditions)
-    unknown = [name for name in chosen if name not in CONDITIONS]
-    if unknown:
-        raise ConfigError(f"there is no condition '{unknown[0]}'; there are {', '.join(CONDITIONS)}")
-    by_label: dict[str, list[ClipLike]] = {}
-    for clip in any_split:
-        by_label.setdefault(clip.label, []).append(clip)
-
-    questions = []
-    for pair in pairs:
-        for direction in (0, 1):
-            clip, other = clips[pair.paths[direction]], clips[pair.paths[1 - direction]]
-            rng = random.Random(f"{seed}:{pair.pair_id}:{direction}")
-            wordings = sorted((paraphrases or {}).get(clip.label, ()))
-            wording = rng.choice(wordings) if wordings else None
-            near = [str(Path(folder) / path) for path in pair.examples[direction]]
-            of_clip = random.Random(f"{seed}:{clip.path}")  # the same examples wherever the clip is
-            drawn = draw_examples(clip, by_label.get(clip.label, []), of_clip)
-            far = [str(Path(any_folder) / path) for path in drawn]
-            asked = {
-                "text": {"text": clip.caption},
-                "text+exclude": {"text": clip.caption, "exclude": other.caption},
-                "exclude": {"exclude": other.caption},
-                "paraphrase": wording and {"text": wording},
-                "example": near and {"like": near[:1]},
-                "examples": near and {"like": near},
-                "text+example": near and {"text": clip.caption, "like": near[:1]},
-                "example-any": far and {"like": far[:1]},
-                "examples-any": far and {"like": far},
-                "text+example-any": far and {"text": clip.caption, "like": far[:1]},
-            }
-            questions += [
-                Question(pair.pair_id, direction, name, clip.label, _source(clip), Query(**sides), clip.caption)
-                for name, sides in asked.items()
-                if name in chosen and sides
-            ]
-        if "absent" in chosen:
-            query = Query(text=(pair.absent_caption,))
-            questions.append(Question(pair.pair_id, None, "absent", pair.absent_label, "", query))
-    return [question for question in questions if question.query.kinds <= queries]
 
 
 def evaluate(
@@ -181,57 +73,69 @@ def evaluate(
         done: rows that are measured already, by `key_of`; they are not measured again.
 
     Yields:
-        The rows of this module, pair by pair; none for a pair without questions.
+        The rows of this module, pair by pair, first those at 0 dB; none for a pair without questions.
 
     Raises:
         ConfigError: a metric is not known, or an answer is not a number.
     """
     metrics = choose(metrics, system)
-    by_pair: dict[int, list[Question]] = {}
+    by_pair = {pair.pair_id: pair for pair in pairs}
+    settings: dict[tuple[bool, ...], dict[tuple[int, Otherwise | None], list[Question]]] = {}
     for question in questions:
-        if key_of(_head(question.pair_id, question.direction, question.condition)) not in done:
-            by_pair.setdefault(question.pair_id, []).append(question)
-    pairs = [pair for pair in pairs if pair.pair_id in by_pair]
+        left = key_of(_head(question.pair_id, question.direction, question.condition)) not in done
+        if left and question.pair_id in by_pair:
+            how = question.otherwise
+            of_setting = settings.setdefault((how is not None, how is not None and how.third is not None), {})
+            of_setting.setdefault((question.pair_id, how), []).append(question)
     encoded: dict[Query, Condition] = {}
     with evaluating(system):
-        for start in range(0, len(pairs), batch_size):
-            batch = pairs[start : start + batch_size]
-            mixed = [_Mixture(pair, sounds, seconds, metrics, judge) for pair in batch]
-            yield from _ask(system, [by_pair[pair.pair_id] for pair in batch], mixed, encoded)
+        for _, mixtures in sorted(settings.items()):  # a batch is of mixtures that are asked about in the same ways
+            order = list(mixtures)
+            for start in range(0, len(order), batch_size):
+                batch = order[start : start + batch_size]
+                mixed = [_Mixture(by_pair[number], sounds, seconds, metrics, judge, how) for number, how in batch]
+                yield from _ask(system, [mixtures[one] for one in batch], mixed, encoded)
 
 
 def baselines(
-    pairs: Iterable[Pair],
+    pairs: Sequence[Pair],
     clips: Mapping[str, ClipLike],
     sounds: Sounds,
     *,
+    conditions: Sequence[str] | None = None,
     seconds: float = SECONDS,
     metrics: Sequence[str] = BASIC,
     judge: Judge | None = None,
     done: Container[tuple[object, ...]] = (),
 ) -> Iterator[Row]:
-    """The rows of `BASELINES`, for both sounds of every pair; arguments as for `evaluate`."""
+    """The rows of `BASELINES`, for both sounds of every pair, at 0 dB and in the settings of the conditions.
+
+    Arguments are as for `plan` and `evaluate`.
+    """
     metrics = choose(metrics)
+    otherwise = settings_of(pairs, clips, list(CONDITIONS) if conditions is None else conditions)
     for pair in pairs:
-        heads = [_head(pair.pair_id, direction, name) for direction in (0, 1) for name in BASELINES]
-        left = [head for head in heads if key_of(head) not in done]
-        if not left:
-            continue
-        mixed = _Mixture(pair, sounds, seconds, metrics, judge)
-        for head in left:
-            direction = head["direction"]
-            clip = clips[pair.paths[direction]]
-            answer = _baseline(head["condition"], mixed.sources[direction], mixed.sources[1 - direction])
-            about: Row = {"label": clip.label, "source": _source(clip), "query": None}
-            row = head | about | mixed.measure(answer, direction, clip.caption)
-            yield row | {"presence": None, "seconds": None}
+        heads: dict[Otherwise | None, list[tuple[str, Row]]] = {}
+        for direction, settings in enumerate(otherwise[pair.pair_id]):
+            for setting, how in {"": None, **settings}.items():
+                for name in BASELINES:
+                    head = _head(pair.pair_id, direction, in_setting(name, setting) if setting else name)
+                    if key_of(head) not in done:
+                        heads.setdefault(how, []).append((name, head))
+        for how, left in heads.items():
+            mixed = _Mixture(pair, sounds, seconds, metrics, judge, how)
+            for name, head in left:
+                clip = clips[pair.paths[head["direction"]]]
+                answer = _baseline(name, mixed, head["direction"])
+                about: Row = {"label": clip.label, "source": source_of(clip), "query": None}
+                row = head | about | mixed.measure(answer, head["direction"], clip.caption)
+                yield row | {"presence": None, "seconds": None}
 
 
-def _baseline(name: str, wanted: Tensor, other: Tensor) -> Tensor:
+def _baseline(name: str, mixed: _Mixture, direction: int) -> Tensor:
     if name == "ideal ratio mask":
-        return ideal_ratio_mask(wanted, other)
-    mixture = torch.stack([wanted, other]).sum(0)
-    return mixture / 2 if name == "half the mixture" else mixture
+        return ideal_ratio_mask(mixed.sources[direction], mixed.rest(direction))
+    return mixed.mixture / 2 if name == "half the mixture" else mixed.mixture
 
 
 def of_condition(rows: Iterable[Row], condition: str) -> list[Row]:
@@ -325,27 +229,38 @@ def _head(pair_id: int, direction: int | None, condition: str) -> Row:
     return {"pair": pair_id, "direction": direction, "condition": condition}
 
 
-def _source(clip: ClipLike) -> str:
-    return str(getattr(clip, "source", ""))
-
-
 class _Mixture:
     """A pair as sound, which measures answers about it."""
 
-    def __init__(self, pair: Pair, sounds: Sounds, seconds: float, metrics: Sequence[str], judge: Judge | None) -> None:
-        mixed = mix(pair, sounds, seconds=seconds)
+    def __init__(
+        self,
+        pair: Pair,
+        sounds: Sounds,
+        seconds: float,
+        metrics: Sequence[str],
+        judge: Judge | None,
+        how: Otherwise | None,
+    ) -> None:
+        how = how or Otherwise()
+        mixed = mix(pair, sounds, seconds=seconds, snr_db=how.snr_db, third=how.third)
         self.mixture, self.sources = mixed.mixture, mixed.sources
-        references = [*self.sources, None]
+        references = [self.sources[0], self.sources[1], None]
         self._targets = [
             Target(self.mixture, reference, sample_rate=SAMPLE_RATE, metrics=metrics, judge=judge)
             for reference in references
         ]
 
+    def rest(self, direction: int) -> Tensor:
+        """All but one of the two sounds."""
+        return torch.cat([self.sources[:direction], self.sources[direction + 1 :]]).sum(0)
+
     def measure(self, answer: Tensor, direction: int | None, caption: str) -> Row:
         """The columns for an answer to a question about one of the two sounds, or about neither."""
         if direction is None:
-            return self._targets[2].measure(answer)
-        row = self._targets[direction].measure(answer, text=caption)
+            return {"snr_db": None} | self._targets[2].measure(answer)
+        rest = self.rest(direction)
+        row: Row = {"snr_db": round(float(energy_db(self.sources[direction]) - energy_db(rest)), 2) + 0.0}
+        row |= self._targets[direction].measure(answer, text=caption)
         if "si_sdr" in row:
-            row["si_sdr_other"] = number(si_sdr(answer, self.sources[1 - direction]))
+            row["si_sdr_other"] = number(si_sdr(answer, rest))
         return row

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from soundsieve.encoders.text import SentenceEncoder
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.pairs import make_pairs
-from soundsieve.evaluation.run import evaluate, of_condition, plan, selectivity
+from soundsieve.evaluation.questions import plan
+from soundsieve.evaluation.run import evaluate, of_condition, selectivity
 from soundsieve.metrics import roc_auc
 from soundsieve.systems.sieve import Scene, Sieve, SieveConfig
 from soundsieve.training.energies import EnergyBank, EnergyConfig, snr_db
