@@ -355,7 +355,9 @@ class ResUNet(nn.Module):
         left_out, frames = self.config.left_out, magnitude.shape[1]
         x = F.pad(magnitude[:, None, :, :-left_out], (0, 0, 0, -frames % self.config.frames_step))
         if for_answers(self, x):
-            maps = torch.cat([self._maps(*one) for one in zip(x.split(1), embedding.split(1), strict=True)])
+            maps = torch.cat(
+                [self._maps(*one) for one in zip(torch.split(x, 1), torch.split(embedding, 1), strict=True)]
+            )
         else:
             maps = self._maps(x, embedding)
         return F.pad(maps[:, :, :frames], (0, left_out))
