@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from soundsieve.errors import ConfigError
 from soundsieve.evaluation.pairs import Clip
 from soundsieve.training.build import Data, build_task, share_out
 from soundsieve.training.fit import fit
@@ -55,6 +56,16 @@ def test_a_json_list_trains(listed: Path, cache: Path, tmp_path: Path, monkeypat
     assert not train & validation
     assert sorted(task.sampler.texts) == sorted({clip.caption for clip in task.mixer.store.clips})
     assert fit(task, recipe, tmp_path, workers=0).step == 2
+
+
+def test_one_file_is_not_enough(listed: Path, cache: Path) -> None:
+    """However many captions it has."""
+    task = build_task(read_recipe(ROOT / "recipes/audiosep/debug.yaml"), Data(listed, cache))
+    assert isinstance(task, AudioSepTask)
+    store = task.mixer.store
+    store.clips[:] = [replace(clip, path="one") for clip in store.clips]
+    with pytest.raises(ConfigError, match="mixtures of 3 sounds need that many files"):
+        AudioSepTask(task.module.config, task.config, store, task.validation, seed=0)
 
 
 def test_a_file_is_never_mixed_with_itself(listed: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

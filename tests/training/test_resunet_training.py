@@ -1,5 +1,6 @@
 """The published runs of AudioSep, LASS-Net and USS at toy size: what is mixed and asked, trained and stored."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from soundsieve.training.build import Data, build_task
 from soundsieve.training.fit import fit
 from soundsieve.training.recipe import Recipe, read_recipe
 from soundsieve.training.tasks.resunet import AudioSepTask, LASSNetTask, ResUNetTask, USSTask
+from soundsieve.weights.checkpoint import load_system
 from soundsieve.weights.clap import save_clap
 from soundsieve.weights.pretrained import load_bert, load_tagger
 
@@ -37,7 +39,9 @@ KINDS = list(UNTRAINED)
 def toy(name: str, **changes: Any) -> Recipe:
     """A published recipe, its sizes changed and nothing else."""
     kind = name.partition("/")[0]
-    return read_recipe(ROOT / f"recipes/{name}.yaml", TOY | UNTRAINED.get(kind, UNTRAINED["audiosep"]) | changes)
+    return read_recipe(
+        ROOT / f"recipes/{name}.yaml", deepcopy(TOY) | UNTRAINED.get(kind, UNTRAINED["audiosep"]) | changes
+    )
 
 
 def task_of(recipe: Recipe, corpus: Path, cache: Path) -> ResUNetTask:
@@ -201,6 +205,25 @@ def test_a_run_on_another_clap_is_not_resumed(corpus: Path, cache: Path, tmp_pat
 
 
 # --- what training starts from ---
+
+
+@pytest.mark.parametrize("name", ["audiosep/base", "lassnet/frozen_bert", "uss/base"])
+def test_training_goes_on_from_a_product(name: str, corpus: Path, cache: Path, tmp_path: Path) -> None:
+    recipe = toy(name, max_steps=1, validate_every=1)
+    first = task_of(recipe, corpus, cache)
+    fit(first, recipe, tmp_path, workers=0)
+    whole, kind = str(tmp_path / "last.safetensors"), recipe.task
+    again = task_of(toy(name, **{"options.init": whole}), corpus, cache)
+    for key, value in load_system(whole).state_dict().items():
+        assert torch.equal(value, again.module.state_dict()[key]), key
+    encoder = {"audiosep": "clap", "lassnet": "text_encoder", "uss": "tagger"}[kind]
+    for changes, message in (
+        ({f"options.{encoder}": "file"}, "brings its own encoder along: set the option that names file to null"),
+        ({"model.hop_length": 128}, f"holds a {kind} of another shape"),
+        ({"options.init": str(ROOT / "src/soundsieve/embedded/starter.safetensors")}, f"holds a sieve, not a {kind}"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            task_of(toy(name, **{"options.init": whole} | changes), corpus, cache)
 
 
 def hub_bert(bert: BERT, prefix: str = "", *, old: bool = False) -> dict[str, torch.Tensor]:

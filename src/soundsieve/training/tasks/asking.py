@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from soundsieve.systems.base import System
 from soundsieve.training.mixtures import Mixer, MixtureConfig, Waveform
 from soundsieve.training.sampling import ClipSampler
 from soundsieve.training.store import ClipStore
+
+S = TypeVar("S", bound=System)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,25 @@ class Asked:
     wanted: int
 
 
+def checked_start(path: str, system: System, wanted: type[S], config: object) -> S:
+    """A system to go on from, in training mode.
+
+    Args:
+        path: where it is from, for messages.
+        system: what was found there.
+        wanted: the class that the recipe trains.
+        config: the shape that the recipe states.
+
+    Raises:
+        ConfigError: it is another system, or of another shape.
+    """
+    if not isinstance(system, wanted):
+        raise ConfigError(f"{path} holds a {system.name}, not a {wanted.name}")
+    if system.config != config:
+        raise ConfigError(f"{path} holds a {system.name} of another shape than this recipe's")
+    return system.train()
+
+
 class AskingTask:
     """What tasks of this kind share.
 
@@ -71,6 +93,9 @@ class AskingTask:
         self.sampler = ClipSampler(train.clips, config.sentences, label_power=config.mixtures.label_power)
         self._asking = config
         self._vectors: Tensor | None = None
+        sources = 3 if config.mixtures.three_sources else 2
+        if len({clip.path for clip in train.clips}) < sources:
+            raise ConfigError(f"mixtures of {sources} sounds need that many files, and there are {len(train.clips)}")
         self._pairs = make_pairs(validation.clips, validation.sounds, n=config.validation_pairs, seed=seed)
 
     def asked(self, rng: np.random.Generator) -> Iterator[Asked]:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from soundsieve.encoders.bert import BERTConfig, CaptionEncoder
+from soundsieve.encoders.bert import CaptionEncoder
 from soundsieve.encoders.text import SentenceEncoder, SentenceEncoderConfig
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.pairs import mix
@@ -29,12 +29,12 @@ from soundsieve.metrics import sdr_improvement, si_sdr
 from soundsieve.query import Condition
 from soundsieve.systems.audiosep import AudioSep, AudioSepConfig
 from soundsieve.systems.base import System
-from soundsieve.systems.lassnet import LASSNet, LASSNetConfig, TextEncoder
+from soundsieve.systems.lassnet import LASSNet, LASSNetConfig
 from soundsieve.systems.uss import USS, USSConfig
 from soundsieve.training.store import ClipStore
-from soundsieve.training.tasks.asking import AskingConfig, AskingTask
+from soundsieve.training.tasks.asking import AskingConfig, AskingTask, S, checked_start
 from soundsieve.training.tasks.base import Batch
-from soundsieve.weights.checkpoint import save_system
+from soundsieve.weights.checkpoint import load_system, save_system
 from soundsieve.weights.clap import find_tokenizer, load_clap, state_digest
 from soundsieve.weights.hub import BERT_TOKENIZER
 from soundsieve.weights.pretrained import load_bert, load_tagger
@@ -46,6 +46,8 @@ class ResUNetTaskConfig(AskingConfig):
 
     loss: Literal["l1", "magnitude", "sdr"] = "l1"
     """What is minimised; see `soundsieve.losses`. ``magnitude`` compares spectra as the system makes them."""
+    init: str | None = None
+    """Weights of a whole system to go on from; `soundsieve convert` makes such a file of a published one."""
 
 
 class ResUNetTask(AskingTask, ABC):
@@ -108,6 +110,15 @@ class ResUNetTask(AskingTask, ABC):
         save_system(path, module, dtypes={f"{self._frozen}.": "float16"} if self._frozen else {})
 
 
+def _built(wanted: type[S], model: object, config: ResUNetTaskConfig, encoder: str | None, make: Callable[[], S]) -> S:
+    """A new system, or the one to go on from, which has its encoder of queries with it."""
+    if not config.init:
+        return make()
+    if encoder:
+        raise ConfigError(f"{config.init} brings its own encoder along: set the option that names {encoder} to null")
+    return checked_start(config.init, load_system(config.init), wanted, model)
+
+
 @dataclass(frozen=True)
 class LASSNetTaskConfig(ResUNetTaskConfig):
     """What a LASS-Net is trained on and for."""
@@ -130,7 +141,7 @@ class LASSNetTask(ResUNetTask):
         self, model: LASSNetConfig, config: LASSNetTaskConfig, train: ClipStore, validation: ClipStore, *, seed: int
     ) -> None:
         torch.manual_seed(seed)
-        system = LASSNet(model, text=_text_encoder(model.text, config))
+        system = _built(LASSNet, model, config, config.text_encoder, partial(_lassnet, model, config))
         if not config.train_text_encoder:
             system.freeze_text()
         self._same_vectors = not any(parameter.requires_grad for parameter in system.text.parameters())
@@ -147,15 +158,16 @@ class LASSNetTask(ResUNetTask):
         return module.embed_text([self.sampler.texts[i] for i in batch["text"].tolist()])
 
 
-def _text_encoder(sizes: BERTConfig | SentenceEncoderConfig, config: LASSNetTaskConfig) -> TextEncoder:
-    if isinstance(sizes, SentenceEncoderConfig):
-        return SentenceEncoder.load(config.text_encoder) if config.text_encoder else SentenceEncoder(sizes)
-    text = CaptionEncoder(sizes)
+def _lassnet(model: LASSNetConfig, config: LASSNetTaskConfig) -> LASSNet:
+    """A new one on its text encoder."""
+    if isinstance(model.text, SentenceEncoderConfig):
+        return LASSNet(model, text=SentenceEncoder.load(config.text_encoder) if config.text_encoder else None)
+    text = CaptionEncoder(model.text)
     if text.tokenizer is None or config.tokenizer:
-        text.tokenizer = find_tokenizer(config.tokenizer, sizes, BERT_TOKENIZER)
+        text.tokenizer = find_tokenizer(config.tokenizer, model.text, BERT_TOKENIZER)
     if config.text_encoder:
         load_bert(text.bert, config.text_encoder)
-    return text
+    return LASSNet(model, text=text)
 
 
 @dataclass(frozen=True)
@@ -183,8 +195,7 @@ class AudioSepTask(ResUNetTask):
         self, model: AudioSepConfig, config: AudioSepTaskConfig, train: ClipStore, validation: ClipStore, *, seed: int
     ) -> None:
         torch.manual_seed(seed)
-        clap = load_clap(config.clap, tokenizer=config.tokenizer) if config.clap else None
-        system = AudioSep(model, clap=clap)
+        system = _built(AudioSep, model, config, config.clap, partial(_audiosep, model, config))
         if system.clap.tokenizer is None:
             raise ConfigError("this CLAP reads no text: name its tokenizer in options.tokenizer")
         self.config = config
@@ -203,6 +214,11 @@ class AudioSepTask(ResUNetTask):
         return module.embed_audio(batch["target"])
 
 
+def _audiosep(model: AudioSepConfig, config: AudioSepTaskConfig) -> AudioSep:
+    """A new one on its CLAP."""
+    return AudioSep(model, clap=load_clap(config.clap, tokenizer=config.tokenizer) if config.clap else None)
+
+
 @dataclass(frozen=True)
 class USSTaskConfig(ResUNetTaskConfig):
     """What a USS is trained on and for."""
@@ -219,9 +235,7 @@ class USSTask(ResUNetTask):
         self, model: USSConfig, config: USSTaskConfig, train: ClipStore, validation: ClipStore, *, seed: int
     ) -> None:
         torch.manual_seed(seed)
-        system = USS(model)
-        if config.tagger:
-            load_tagger(system.tagger, config.tagger)
+        system = _built(USS, model, config, config.tagger, partial(_uss, model, config))
         super().__init__(system, "tagger", config, train, validation, seed=seed)
 
     def embedding(self, module: nn.Module, batch: Batch) -> Tensor:
@@ -245,3 +259,11 @@ class USSTask(ResUNetTask):
             told_apart.append(bool((si_sdr(estimate, sources) > si_sdr(estimate, sources.flip(0))).all()))
         scores = {"sdri_target": float(np.mean(gains)), "selectivity": float(np.mean(told_apart))}
         return scores | {"score": scores["sdri_target"] + 5.0 * scores["selectivity"]}
+
+
+def _uss(model: USSConfig, config: USSTaskConfig) -> USS:
+    """A new one on its tagger."""
+    system = USS(model)
+    if config.tagger:
+        load_tagger(system.tagger, config.tagger)
+    return system
