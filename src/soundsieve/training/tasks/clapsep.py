@@ -186,7 +186,7 @@ class CLAPSepTask(AskingTask):
                 waveform = sinc_resample(batch["example"].flatten(0, 1), module.sample_rate, self._clap_rate)
                 heard = module.clap.embed_audio(waveform).float()
         wanted = self._conditions(text, heard, np.random.default_rng(int(batch["draw"])))
-        embedding = wanted.unflatten(0, (-1, 2)) * batch["asked"][..., None]
+        embedding = wanted.view(-1, 2, wanted.shape[1]) * batch["asked"][..., None]
         estimate = module(batch["mixture"], Condition(embedding[:, 0], embedding[:, 1]))
         return {"loss": clapsep_loss(estimate, batch["target"])}
 

@@ -82,8 +82,10 @@ class SeparationTask:
         sieve = on_text_tower(model, encoder)
         sieve.analysis.clip_vector.requires_grad_(False)
         sieve.reader.presence.requires_grad_(False)
-        nn.init.zeros_(sieve.reader.presence[-1].weight)
-        nn.init.constant_(sieve.reader.presence[-1].bias, ALWAYS_THERE)
+        last = sieve.reader.presence[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, ALWAYS_THERE)
         self.module: nn.Module = sieve
         cache: Captions | None = None
         if config.objective.needs_cache and config.cache:
@@ -139,7 +141,7 @@ class SeparationTask:
         drawn = [
             condition(self.config.objective, rng, text=of(side.text), audio=of(side.audio), near=near) for _ in range(2)
         ]
-        return torch.stack(drawn).unflatten(1, clips.shape)
+        return torch.stack(drawn).view(2, *clips.shape, -1)
 
     def loss(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         """-SNR in dB, mean over both queries of every mixture."""
