@@ -146,6 +146,22 @@ def test_what_is_folded_is_not_saved(style: Style) -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
+def test_under_autocast_answers_are_as_exact_as_in_training(style: Style, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A validation in the middle of a bf16 training."""
+    monkeypatch.setattr(strips, "MANY", 1)
+    net = network(style)
+    given = inputs()
+    exact = net(*given).detach()
+    with torch.inference_mode():
+        net(*given)  # what is kept for float32 is not taken for bf16
+    with torch.autocast("cpu", torch.bfloat16):
+        whole = net(*given).detach()
+        with torch.inference_mode():
+            found = net(*given)
+    assert 0 < (found - exact).norm() < 1.5 * (whole - exact).norm()
+
+
+@pytest.mark.parametrize("style", STYLES)
 def test_the_query_reaches_every_map(style: Style) -> None:
     net = network(style)
     magnitude, embedding = inputs()

@@ -62,7 +62,7 @@ class Conv(nn.Conv2d):
 
     def __init__(self, inputs: int, outputs: int, size: int, *, bias: bool) -> None:
         super().__init__(inputs, outputs, size, padding=size // 2, bias=bias)
-        self._kept = Kept()
+        self._folded, self._transformed = Kept(), Kept()
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, N, F)`` to as many channels as there are outputs."""
@@ -85,25 +85,28 @@ class Conv(nn.Conv2d):
             bias = own if bias is None else own + bias
             assert norm.running_var is not None
             sources += [norm.weight, norm.running_var]
-        few = min(self.in_channels, self.out_channels) < MANY or self.weight.dtype != torch.float32
 
-        def make() -> Tensor:
-            weight = self.weight if norm is None else self.weight * scale_and_bias(norm)[0][:, None, None, None]
-            if not few:
-                return transformed(weight)
-            return weight.to(self.weight.dtype).contiguous(memory_format=torch.channels_last)
+        def folded() -> Tensor:
+            return self.weight if norm is None else self.weight * scale_and_bias(norm)[0][:, None, None, None]
 
-        weight = self._kept.get(make, *sources)
-        bias = None if bias is None else bias.to(weight.dtype)
+        def laid_out() -> Tensor:
+            return folded().to(self.weight.dtype).contiguous(memory_format=torch.channels_last)
+
         first, last = int(x.is_first), int(x.is_last)
-        if few:
-            around = max(first, last)
-            y = F.conv2d(x.values, weight, bias, padding=(around, 1))
-            y = y[:, :, around - first : y.shape[2] - (around - last)]
-        else:
+        if self._has_many():
             values = F.pad(x.values, (0, 0, first, last)) if first or last else x.values
-            y = convolve(values, weight, bias)
+            y = convolve(values, self._transformed.get(lambda: transformed(folded()), *sources), bias)
+        else:
+            around = max(first, last)
+            weight = self._folded.get(laid_out, *sources)
+            y = F.conv2d(x.values, weight, None if bias is None else bias.to(weight.dtype), padding=(around, 1))
+            y = y[:, :, around - first : y.shape[2] - (around - last)]
         return Rows(y, x.start + 1 - first, x.length)
+
+    def _has_many(self) -> bool:
+        """Whether fewer multiplications are worth their additions, in float32, which alone is exact enough for it."""
+        exact = self.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        return exact and min(self.in_channels, self.out_channels) >= MANY
 
 
 def scale_and_bias(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
