@@ -34,7 +34,7 @@ from soundsieve.training.captions.encoders import CLAPEncoder
 from soundsieve.training.mixtures import Mixer, Waveform
 from soundsieve.training.objectives import Objective, condition, neighbours
 from soundsieve.training.store import ClipStore
-from soundsieve.training.tasks.asking import AskingConfig, AskingTask
+from soundsieve.training.tasks.asking import AskingConfig, AskingTask, checked_start
 from soundsieve.training.tasks.base import Batch
 from soundsieve.weights.checkpoint import load_system, save_system
 from soundsieve.weights.clap import clap_digest, load_clap
@@ -92,11 +92,7 @@ def _build(model: CLAPSepConfig, config: CLAPSepTaskConfig) -> CLAPSep:
         if config.clap:
             raise ConfigError(f"{config.init} brings its own CLAP along: set options.clap to null")
         start = load_system(config.init)
-    if not isinstance(start, CLAPSep):
-        raise ConfigError(f"{config.init} holds a {start.name}, not a clapsep")
-    if start.config != model:
-        raise ConfigError(f"{config.init} holds a clapsep of another shape than this recipe's")
-    return start.train()
+    return checked_start(config.init, start, CLAPSep, model)
 
 
 class CLAPSepTask(AskingTask):
