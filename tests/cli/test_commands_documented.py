@@ -22,7 +22,7 @@ def options_of(name: str) -> set[str]:
     return {option for option in options if option[0] == "-"}
 
 
-@pytest.mark.parametrize("name", ["extract", "split", "find", "models", "demo", "convert"])
+@pytest.mark.parametrize("name", ["extract", "split", "find", "models", "demo", "convert", "cache"])
 def test_every_option_is_documented(name: str) -> None:
     missing = {option for option in options_of(name) if not re.search(rf"`{re.escape(option)}[` ]", PAGE)}
     assert not missing
