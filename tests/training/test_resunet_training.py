@@ -75,6 +75,16 @@ def test_lassnet_matches_peaks_and_uss_powers(corpus: Path, cache: Path) -> None
     torch.testing.assert_close(batch["target"].square().sum(1), rest.square().sum(1), atol=0, rtol=1e-4)
 
 
+def test_the_dcase_baseline_trains_at_16_khz(corpus: Path, cache: Path, tmp_path: Path) -> None:
+    """Its validation mixtures are of 32 kHz, as everybody's."""
+    changes = {"model.sample_rate": 16000, "model.n_fft": 256, "model.hop_length": 40}
+    recipe = toy("dcase2024_task9/baseline", max_steps=1, validate_every=1, **changes)
+    task = task_of(recipe, corpus, cache)
+    assert task.batch(0)["mixture"].shape == (2, 8000)
+    fit(task, recipe, tmp_path, workers=0)
+    assert load_system(tmp_path / "best.safetensors").sample_rate == 16000
+
+
 # --- what is asked ---
 
 

@@ -20,7 +20,7 @@ class Recipe:
     """One training run."""
 
     task: str
-    """What is trained: sieve, distill, clap or clapsep."""
+    """What is trained: a name of `soundsieve.training.build.MAKERS`."""
     max_steps: int
     """Optimiser steps."""
     seed: int = 0
