@@ -268,7 +268,7 @@ class Anew(Knowing):
 
 def test_ratios_are_left_out_for_answers_that_do_not_line_up():
     for row in rows(Anew()):
-        assert set(row) == {
+        assert set(row) - {"shots", "like_s"} == {
             *("pair", "direction", "condition", "label", "source", "query"),
             *("snr_db", "energy_db", "presence", "seconds"),
         }

@@ -6,6 +6,7 @@ Both sounds of a pair are asked for (two directions). Rows are plain dicts, read
     condition         how it was asked; see `CONDITIONS`
     label, source     of the sound asked for, and the collection that its clip is from
     query             what was asked, in words
+    shots, like_s     how many example clips it was asked with, and their mean length in seconds; none if by words alone
     snr_db            of the sound asked for to all else in the mixture; None where it is absent
     energy_db         of the answer, relative to the mixture
     sdr, sdri, ...    the metrics that were chosen, against the sound asked for, and what they gain over the mixture:
@@ -28,6 +29,7 @@ from torch import Tensor
 
 from soundsieve.dsp.mixing import energy_db
 from soundsieve.errors import ConfigError
+from soundsieve.evaluation import example_clips
 from soundsieve.evaluation.answers import estimates, evaluating
 from soundsieve.evaluation.judge import Judge
 from soundsieve.evaluation.measuring import BASIC, Row, Target, choose, number
@@ -219,7 +221,7 @@ def _ask(
         for q in of_pair:
             estimate = answers[ways.index((q.condition, q.direction))]
             row = _head(q.pair_id, q.direction, q.condition)
-            row |= {"label": q.label, "source": q.source, "query": q.query.describe()}
+            row |= {"label": q.label, "source": q.source, "query": q.query.describe()} | example_clips.columns(q.query)
             row |= mixed[index].measure(estimate.target[index], q.direction, q.caption)
             row["presence"] = None if estimate.presence is None else number(estimate.presence[index])
             yield row | {"seconds": round(each_s, 5)}
