@@ -26,7 +26,7 @@ from soundsieve.recordings import Mixture, Moment, Recording, check_samples, ope
 from soundsieve.results import Extraction, Separation, Splits
 from soundsieve.streaming import Stream, separate_blocks
 from soundsieve.systems.base import System
-from soundsieve.weights.checkpoint import pick_device
+from soundsieve.weights.checkpoint import pick_device, share_twins
 
 __all__ = ["Extraction", "Mixture", "Moment", "Options", "Separation", "Separator", "Splits", "check_samples", "load"]
 
@@ -66,6 +66,8 @@ def load(
     check_precision(precision, pick_device(device))
     system = load_model(name_or_path, device, weights=weights, clap=clap, tokenizer=tokenizer)
     to_precision(system, precision)
+    if precision == "float32":  # the others let go of these
+        share_twins(system)
     return Separator(system, device)
 
 

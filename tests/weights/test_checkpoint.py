@@ -317,11 +317,29 @@ def test_equal_tensors_are_stored_once_and_live_apart(tmp_path: Path) -> None:
     for name, tensor in clapsep.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
     own, other = next(iter(twins.items()))
-    assert again.get_parameter(own).data_ptr() == again.get_parameter(other).data_ptr()  # frozen: one in memory
-    again.train()
     with torch.no_grad():
         again.get_parameter(own).zero_()
     assert torch.equal(again.state_dict()[other], clapsep.state_dict()[other])
+
+
+def test_for_answers_alone_frozen_twins_are_one_in_memory(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    clapsep = CLAPSep(CLAPSepConfig(clap=replace(CLAPConfig.debug(), audio=_WIDER), segment_s=1.2, mask_width=16))
+    save_system(tmp_path / "a.safetensors", clapsep)
+    twins = json.loads(read_metadata(tmp_path / "a.safetensors")["twins"])
+
+    def shared(system: torch.nn.Module) -> set[bool]:
+        places = {name: parameter.data_ptr() for name, parameter in system.named_parameters()}
+        return {places[name] == places[twin] for name, twin in twins.items()}
+
+    assert shared(load_system(tmp_path / "a.safetensors")) == {False}
+    system = soundsieve.load(tmp_path / "a.safetensors").system
+    assert shared(system) == {True}
+    for name, tensor in clapsep.state_dict().items():
+        assert torch.equal(system.state_dict()[name], tensor), name
+    unfrozen = load_system(tmp_path / "a.safetensors").requires_grad_(True)
+    checkpoint.share_twins(unfrozen)
+    assert shared(unfrozen) == {False}
 
 
 def test_tensors_that_share_their_memory_can_be_saved(tmp_path: Path) -> None:

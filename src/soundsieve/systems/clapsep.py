@@ -229,15 +229,7 @@ class CLAPSep(System):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> CLAPSep:
-        """As `torch.nn.Module.train`, but CLAP and the tower's batch norm stay in evaluation mode.
-
-        From a file, what is frozen in the tower lies where CLAP has it; training may write to it, and parts the two.
-        """
-        if mode:
-            claps = dict(self.clap.audio.named_parameters())
-            for name, parameter in self.tower.named_parameters():
-                if name in claps and parameter.data_ptr() == claps[name].data_ptr() != 0:
-                    parameter.data = parameter.data.clone()
+        """As `torch.nn.Module.train`, but CLAP and the tower's batch norm stay in evaluation mode."""
         super().train(mode)
         self.clap.eval()
         self.tower.bands_norm.eval()

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
+from weakref import WeakKeyDictionary
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -109,8 +110,7 @@ def load_system(path: str | Path, device: str | torch.device = "cpu") -> System:
 
     What is stored as float32 is not read here, only mapped: memory is taken as weights are used, part by part, and
     is shared with every other process that uses the same file. Writing to a weight, as training does, changes this
-    system's own copy and never the file. Frozen weights that are equal are one in memory; ``train`` of the system parts
-    them (`soundsieve.systems.clapsep`). The whole file is read once in passing, to compare its digest.
+    system's own copy and never the file. The whole file is read once in passing, to compare its digest.
 
     Raises:
         WeightsError: the file is missing, damaged, altered, of another kind, or does not fit its system; where memory
@@ -120,15 +120,29 @@ def load_system(path: str | Path, device: str | torch.device = "cpu") -> System:
     target = pick_device(device)
     path = Path(path)
     metadata = read_metadata(path)
-    mappings = 2 if "twins" in metadata else 1
+    mappings = 3 if "twins" in metadata else 1
     with enough_memory(f"loading {path}", mappings * path.stat().st_size):
         _verify(path, metadata)
         system = _build(metadata, path)
-        frozen = {name for name, parameter in system.named_parameters() if not parameter.requires_grad}
-        state = _unpack(_mapped(path, metadata, frozen), path)
+        state = _unpack(_mapped(path, metadata), path)
         _check_fit(system.state_dict(), state, path)
         system.load_state_dict(state, strict=True, assign=True)
+        _TWINS[system] = json.loads(metadata.get("twins", "{}"))
         return system.to(target).eval()
+
+
+_TWINS: WeakKeyDictionary[System, dict[str, str]] = WeakKeyDictionary()
+
+
+def share_twins(system: System) -> None:
+    """Let frozen weights that their file holds once be one in memory too.
+
+    For a system as `load_system` made it that will only answer: what is written to one is written to both.
+    """
+    parameters = dict(system.named_parameters())
+    for name, twin in _TWINS.pop(system, {}).items():
+        if not (parameters[name].requires_grad or parameters[twin].requires_grad):
+            parameters[name].data = parameters[twin].data
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -195,21 +209,23 @@ def _verify(path: Path, metadata: Mapping[str, str]) -> None:
         raise WeightsError(f"{path} is damaged or was altered: its contents do not match its digest")
 
 
-def _mapped(path: Path, metadata: Mapping[str, str], frozen: set[str]) -> dict[str, Tensor]:
-    """Every tensor of the file, mapped: none of their pages is read, and a write makes a copy of the page."""
+def _mapped(path: Path, metadata: Mapping[str, str]) -> dict[str, Tensor]:
+    """Every tensor of the file, mapped: none of their pages is read, and a write makes a copy of the page.
+
+    Twins are mapped apart, as writing to one must not change the other; and either apart from all else: what int8 has
+    let go of is given back when nothing needs its mapping any more.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         twins = json.loads(metadata.get("twins", "{}"))
-        lasting = {name: twin for name, twin in twins.items() if {name, twin} <= frozen}
-        tensors.update({name: tensors[twin] for name, twin in lasting.items()})
-        if twins.keys() - lasting.keys():
-            with safe_open(path, framework="pt") as file:  # mapped once more: writing to one must not change its twin
-                others = {name: file.get_tensor(twin) for name, twin in twins.items() if name not in lasting}
-            tensors.update(others)
+        stored = set(twins.values())
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys() if name not in stored}  # noqa: SIM118
+        for names in ({name: name for name in stored}, twins) if twins else ():
+            with safe_open(path, framework="pt") as file:
+                tensors.update({name: file.get_tensor(twin) for name, twin in names.items()})
     except OSError as error:
         raise UnreadableError(f"{path} cannot be read: {_one_line(error)}") from error
-    except (ValueError, KeyError, AttributeError, SafetensorError) as error:
+    except (ValueError, AttributeError, SafetensorError) as error:
         raise WeightsError(f"{path} is damaged: {_one_line(error)}") from error
     return tensors
 
