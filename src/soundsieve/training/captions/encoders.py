@@ -129,7 +129,9 @@ class SieveEncoder:
         if not (waveforms != 0).any(1).all():
             raise AudioError("a clip is silent: give one in which the sound can be heard")
         total = waveforms.new_zeros(len(waveforms), self.width)
-        for piece in waveforms.split(int(self.sieve.segment_s * self.sample_rate), dim=1):
+        length = int(self.sieve.segment_s * self.sample_rate)
+        for start in range(0, waveforms.shape[1], length):
+            piece = waveforms[:, start : start + length]
             vectors = self.sieve.analysis(self.sieve.spectrum(piece)[1]).clip_vector
             total += torch.where((piece != 0).any(1, keepdim=True), vectors, 0)  # a silent segment says nothing
         return F.normalize(total, dim=1)

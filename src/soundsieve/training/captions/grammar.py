@@ -98,15 +98,15 @@ class Grammar:
         self.places: dict[str, list[str]] = rules["places"]
         self.distances: list[str] = rules["distances"]["all"]
         self.sentences = {kind: _repeated(weights) for kind, weights in rules["sentences"].items()}
-        with (_WORDS / "sounds.csv").open(newline="", encoding="utf-8") as file:
-            self.sounds = [
-                Sound(
-                    tuple(row["scenes"].split()),
-                    row["manner"],
-                    *(tuple(row[column].split("|")) for column in ("who", "does", "classes")),
-                )
-                for row in csv.DictReader(file)
-            ]
+        rows = csv.DictReader((_WORDS / "sounds.csv").read_text("utf-8").splitlines())
+        self.sounds = [
+            Sound(
+                tuple(row["scenes"].split()),
+                row["manner"],
+                *(tuple(row[column].split("|")) for column in ("who", "does", "classes")),
+            )
+            for row in rows
+        ]
         for sound in self.sounds:
             if sound.manner not in self.manners or not set(sound.scenes) <= set(self.places):
                 raise ConfigError(f"grammar: the row of '{sound.who[0]}' names an unknown scene or manner")

@@ -48,7 +48,7 @@ class LocalModel:
         self._seed, self._device = seed, pick_device(device)
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(str(path), local_files_only=True, padding_side="left")
-            model = AutoModelForCausalLM.from_pretrained(str(path), local_files_only=True)
+            model: Any = AutoModelForCausalLM.from_pretrained(str(path), local_files_only=True)
         except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
             what = " ".join(str(error).split())[:160]
             raise ConfigError(f"{path} cannot be read as a language model: {what}") from error
