@@ -216,10 +216,10 @@ def measure(weights: Path, data: Path, folder: Path, encoder: str, *, batch_size
         conditions = [Condition(asked[kind][batch, side], nothing[batch]) for kind, side in ways]
         with torch.inference_mode():
             answers = system.estimate_many(mixtures, conditions)
+        before = [[ratio(mixtures, sources[:, side]) for ratio in (sdr, si_sdr)] for side in (0, 1)]
         for (kind, side), answer in zip(ways, answers, strict=True):
-            wanted = sources[:, side]
-            gains = sdr(answer.target, wanted) - sdr(mixtures, wanted)
-            scale_free = si_sdr(answer.target, wanted) - si_sdr(mixtures, wanted)
+            gains = sdr(answer.target, sources[:, side]) - before[side][0]
+            scale_free = si_sdr(answer.target, sources[:, side]) - before[side][1]
             for pair, sdri, si_sdri in zip(test.pairs[batch], gains.tolist(), scale_free.tolist(), strict=True):
                 label = test.by_path[pair.paths[side]].label
                 yield {"pair": pair.pair_id, "side": side, "label": label, "asked": kind, "sdri": round(sdri, 4),
