@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from published_files import as_debug, debug_system, laion_file
 from signals import tone_and_noise
 
 from soundsieve.encoders.clap import CLAP, CLAPConfig
@@ -71,6 +72,18 @@ def test_a_system_embeds_as_the_clap_in_it(clap_file: Path, tmp_path: Path) -> N
     inside = load_encoder(tmp_path / "system.safetensors")
     assert inside.digest == alone.digest
     assert torch.equal(inside.embed_text(["a dog"]), alone.embed_text(["a dog"]))
+
+
+def test_the_clap_that_laion_published_embeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_debug(monkeypatch)
+    system = debug_system()
+    published = load_encoder(laion_file(tmp_path / "clap.pt", system), tokenizer="none")
+    assert isinstance(published, CLAPEncoder)
+    assert published.name == "clap.pt"
+    clip = 0.1 * torch.randn(1, published.sample_rate, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(published.embed_audio(clip), system.clap.embed_audio(clip).detach())
+    with pytest.raises(QueryError, match="clap.pt has no tokenizer"):
+        published.check_text(["a dog"])
 
 
 def test_other_weights_have_another_digest(clap_file: Path, tmp_path: Path) -> None:

@@ -241,6 +241,8 @@ def _put_in_place(part: Path, folder: Path) -> None:
         os.rename(part, folder)
         return
     old = folder.with_name(f"{folder.name}.old")
+    if (old / MANIFEST).is_file():  # of a replacement that was killed half-way
+        shutil.rmtree(old)
     os.rename(folder, old)
     os.rename(part, folder)
     shutil.rmtree(old)
