@@ -148,6 +148,13 @@ def test_a_clap_can_judge(benchmark: Path):
     assert "| FAD (95%) | CLAPScore (95%) | CLAPScore_A (95%) |" in Path("a.md").read_text()
 
 
+def test_unseen_labels_are_measured_apart(benchmark: Path):
+    run("--make-pairs", "--limit", "4")
+    Path("unseen.txt").write_text("hum\n")
+    out = run("-m", "model.safetensors", "--conditions", "text", "--metrics", "sdr", "--unseen", "unseen.txt")
+    assert "| SDRi, dB (95%) | n | seen labels | n | unseen labels |" in out
+
+
 def test_mistakes_are_named(benchmark: Path):
     with pytest.raises(ConfigError, match=r"pairs\.csv"):
         run("-m", "model.safetensors", fails=True)

@@ -13,6 +13,7 @@ from soundsieve.evaluation.benchmarks.mixing import Mixing
 from soundsieve.evaluation.benchmarks.recordings import Recordings
 from soundsieve.evaluation.listed import CONDITIONS, Asking, evaluate, measured_for, present
 from soundsieve.evaluation.rows import key_of
+from soundsieve.query import Condition
 
 EVERYTHING = frozenset({"text", "audio", "exclude"})
 EXAMPLES = [
@@ -130,6 +131,16 @@ def test_what_cannot_be_mixed_is_named_or_left_out_in_a_row(folder: Path) -> Non
     assert {row["example"] for row in rows[1:]} == {"first", "second"}
     done = {key_of(row) for row in rows}
     assert list(evaluate(Knowing(), [silent, *EXAMPLES], asked, done=done)) == []
+
+
+class Broken(Unmoved):
+    def forward(self, mixture: torch.Tensor, condition: Condition) -> torch.Tensor:
+        return mixture / 0 * 0
+
+
+def test_an_answer_that_cannot_be_measured_is_named(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="example first, asked by text: a system's answer is not a number"):
+        list(evaluate(Broken(), EXAMPLES, asking(folder, conditions=("text",))))
 
 
 def test_wrong_settings_are_named(folder: Path) -> None:

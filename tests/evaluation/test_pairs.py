@@ -21,11 +21,12 @@ from soundsieve.evaluation.pairs import (
     make_pairs,
     mix,
     read_clips,
+    read_labels,
     read_pairs,
     read_paraphrases,
-    third_sound,
     write_pairs,
 )
+from soundsieve.evaluation.questions import third_sound
 
 
 def pairs(n: int | None = None, seed: int = 0) -> list[Pair]:
@@ -208,3 +209,17 @@ def test_files_are_decoded_to_mono_at_the_common_rate(tmp_path: Path):
     assert x.dtype == torch.float32
     expected = 0.25 * np.sin(2 * np.pi * 440 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
     np.testing.assert_allclose(x[1000:-1000], expected[1000:-1000], atol=1e-3)
+
+
+def test_labels_are_read_from_lines(tmp_path: Path):
+    path = tmp_path / "labels.txt"
+    path.write_text("hum\n\n tone \n")
+    assert read_labels(path, CLIPS.values()) == {"hum", "tone"}
+    path.write_text("hum\nhums\n")
+    with pytest.raises(ConfigError, match=r"labels\.txt: no clip is labelled 'hums'"):
+        read_labels(path, CLIPS.values())
+    path.write_text("\n")
+    with pytest.raises(ConfigError, match="names no label"):
+        read_labels(path, CLIPS.values())
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_labels(tmp_path / "nowhere.txt", CLIPS.values())

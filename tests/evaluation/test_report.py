@@ -11,7 +11,7 @@ from toy_benchmark import CLIPS, SECONDS, Knowing, Unmoved, sounds
 from soundsieve.evaluation import report
 from soundsieve.evaluation.pairs import make_pairs
 from soundsieve.evaluation.questions import SETTINGS, plan, setting_of
-from soundsieve.evaluation.report import condition_table, mean_with_interval, page, setting_table, summarise
+from soundsieve.evaluation.report import condition_table, mean_with_interval, page, seen_table, setting_table, summarise
 from soundsieve.evaluation.run import baselines, evaluate, quick_score, selectivity
 from soundsieve.metrics import why_not
 
@@ -111,6 +111,19 @@ def test_other_levels_and_three_sounds_have_a_table_of_their_own():
     assert "selectivity" not in summary["conditions"]["text at +5 dB"]
     few = plan(PAIRS, CLIPS, conditions=["text"])
     assert setting_table(summarise(list(evaluate(Knowing(), PAIRS, few, sounds, seconds=SECONDS)))) == ""
+
+
+def test_unseen_labels_are_told_apart():
+    measured = rows(Knowing())
+    assert seen_table(summarise(measured)) == ""
+    summary = summarise(measured, unseen={"hum", "tone"})
+    texts = [row for row in measured if row["condition"] == "text"]
+    for side, labels in (("unseen", {"hum", "tone"}), ("seen", {"whistle", "hiss"})):
+        gains = [row["sdri"] for row in texts if row["label"] in labels]
+        assert summary["seen"][side]["text"]["mean"] == pytest.approx(np.mean(gains), abs=1e-3)
+        assert summary["seen"][side]["text"]["n"] == len(gains) == 12
+    assert any(line.startswith("| text | 12 | ") for line in seen_table(summary).splitlines())
+    assert seen_table(summary) in page(summary)
 
 
 class Anew(Knowing):

@@ -46,7 +46,7 @@ def evaluate(
     clap: ClapOption = None,
     tokenizer: TokenizerOption = None,
     precision: PrecisionOption = "float32",
-    clips: Annotated[Path, typer.Option(help="List of clips (CSV); paths in it start at its folder.")] = Path(
+    clips: Annotated[Path, typer.Option(help="List of clips (CSV or AudioSep's .json), beside them.")] = Path(
         "benchmarks/clips/clips.csv"
     ),
     pairs: Annotated[Path, typer.Option(help="List of the mixtures (CSV).")] = Path("benchmarks/pairs.csv"),
@@ -70,6 +70,10 @@ def evaluate(
     ] = None,
     examples_from: Annotated[
         Path | None, typer.Option(help="A further list of clips, of any split, to draw example clips from.")
+    ] = None,
+    unseen: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Labels the model was not trained on, one a line: measured apart, too."),
     ] = None,
     limit: LimitOption = None,
     output: Annotated[
@@ -158,6 +162,7 @@ def evaluate(
     named = named or list(MEASURED)
     by_path = {clip.path: clip for clip in lists.read_clips(clips)}
     chosen = lists.read_pairs(pairs, by_path)[:limit]
+    held_out = lists.read_labels(unseen, by_path.values()) if unseen else frozenset()
     separator = loaded()
     system = separator.system
     planned = questions.plan(
@@ -198,7 +203,7 @@ def evaluate(
         total = len(planned) + len(run.BASELINES) * sum(1 + len(of) for both in mixtures for of in both)
         for row in _progress(chain(known, answers), total, done=len(done)):
             kept.append(row)
-    summary = report.summarise(kept.rows, presence_threshold=separator.presence_threshold)
+    summary = report.summarise(kept.rows, presence_threshold=separator.presence_threshold, unseen=held_out)
     summary["not_applicable"] = {name: why for name in named if (why := why_not(name, system))}
     summary["run"] = of_run | {
         "command": command,
@@ -208,7 +213,12 @@ def evaluate(
     if output is not None:
         report.write_summary(output, summary)
         report.write_markdown(output.with_suffix(".md"), summary)
-    tables = report.condition_table(summary), report.setting_table(summary), report.absent_table(summary)
+    tables = (
+        report.condition_table(summary),
+        report.setting_table(summary),
+        report.seen_table(summary),
+        report.absent_table(summary),
+    )
     print("\n".join(table for table in tables if table), end="")
     for why in summary["not_applicable"].values():
         print(why)

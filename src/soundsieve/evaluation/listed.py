@@ -166,7 +166,7 @@ def evaluate(
 
     Raises:
         AudioError: an example cannot be mixed.
-        ConfigError: an answer is not a number.
+        ConfigError: an answer is not a number, or a metric has no value for it.
     """
     metrics = choose(asking.metrics, system)
     encoded: dict[Query, Condition] = {}
@@ -231,7 +231,10 @@ def _answers(system: System, batch: Sequence[_Question], encoded: dict[Query, Co
         for (name, query), answer in zip(question.queries.items(), answers, strict=True):
             presence = None if answer.presence is None else number(answer.presence[index])
             row = _head(question.example, name, question.mixed, query)
-            row |= question.target.measure(answer.target[index], text=question.example.text)
+            try:
+                row |= question.target.measure(answer.target[index], text=question.example.text)
+            except ConfigError as error:
+                raise ConfigError(f"example {question.example.example_id}, asked by {name}: {error}") from error
             yield row | {"presence": presence, "seconds": seconds}
 
 

@@ -288,24 +288,6 @@ def mix(
     return Mixed(sources.sum(0), sources)
 
 
-def third_sound(pair: Pair, clips: Mapping[str, ClipLike]) -> str | None:
-    """A third sound for a pair, of another label and caption: drawn by the pair's number, the same one in any list.
-
-    Returns:
-        The path of a clip that is not of the training or validation split; None where there is none.
-    """
-    two = [clips[path] for path in pair.paths]
-    labels, captions = {clip.label for clip in two}, {clip.caption.lower() for clip in two}
-    others = [
-        path
-        for path, clip in sorted(clips.items())
-        if clip.label not in labels
-        and clip.caption.lower() not in captions
-        and getattr(clip, "split", "") in ("", "test")
-    ]
-    return random.Random(f"third:{pair.pair_id}").choice(others) if others else None
-
-
 _COLUMNS = [field.name for field in fields(Pair)]
 
 
@@ -359,6 +341,27 @@ def read_paraphrases(path: str | Path) -> dict[str, list[str]]:
     for row in _read_csv(path, required=["label", "text"]):
         wordings[row["label"]].append(row["text"])
     return dict(wordings)
+
+
+def read_labels(path: str | Path, clips: Iterable[ClipLike]) -> frozenset[str]:
+    """Read some labels, one a line.
+
+    Args:
+        path: the file.
+        clips: which have to have them.
+
+    Raises:
+        ConfigError: the file cannot be read or is empty, or no clip has one of its labels.
+    """
+    try:
+        labels = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    known = {clip.label for clip in clips}
+    unknown = [label for label in labels if label not in known]
+    if unknown or not labels:
+        raise ConfigError(f"{path}: no clip is labelled '{unknown[0]}'" if unknown else f"{path} names no label")
+    return frozenset(labels)
 
 
 def _read_csv(path: str | Path, *, required: Sequence[str]) -> list[dict[str, str]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from soundsieve.errors import ConfigError
-from soundsieve.evaluation.pairs import ClipLike, Pair, draw_examples, third_sound
+from soundsieve.evaluation.pairs import ClipLike, Pair, draw_examples
 from soundsieve.query import Query
 
 _ASKED = {
@@ -201,6 +201,24 @@ def settings_of(
         levels = [{name: Otherwise(APART_DB)} if name in wanted else {} for name in ("at +5 dB", "at -5 dB")]
         found[pair.pair_id] = levels[0] | common, levels[1] | common
     return found
+
+
+def third_sound(pair: Pair, clips: Mapping[str, ClipLike]) -> str | None:
+    """A third sound for a pair, of another label and caption: drawn by the pair's number, the same one in any list.
+
+    Returns:
+        The path of a clip that is not of the training or validation split; None where there is none.
+    """
+    two = [clips[path] for path in pair.paths]
+    labels, captions = {clip.label for clip in two}, {clip.caption.lower() for clip in two}
+    others = [
+        path
+        for path, clip in sorted(clips.items())
+        if clip.label not in labels
+        and clip.caption.lower() not in captions
+        and getattr(clip, "split", "") in ("", "test")
+    ]
+    return random.Random(f"third:{pair.pair_id}").choice(others) if others else None
 
 
 def source_of(clip: ClipLike) -> str:

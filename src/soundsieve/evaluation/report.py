@@ -11,7 +11,7 @@ import json
 import os
 import platform
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +61,13 @@ def mean_with_interval(values: Sequence[float], pairs: Sequence[int | str], *, s
     }
 
 
-def summarise(rows: Sequence[Row], *, presence_threshold: float = 0.5) -> Summary:
+def summarise(rows: Sequence[Row], *, presence_threshold: float = 0.5, unseen: Collection[str] = ()) -> Summary:
     """Everything the tables show, as plain numbers.
 
     Args:
         rows: as `evaluation.run` makes them.
         presence_threshold: presence from which a system says that a sound is there.
+        unseen: labels that the system was not trained on; their rows are averaged apart, too.
     """
     summary: Summary = {"conditions": {}}
     meanings = (
@@ -94,6 +95,8 @@ def summarise(rows: Sequence[Row], *, presence_threshold: float = 0.5) -> Summar
             summary["conditions"][name] = entry
     if "text" in summary["conditions"] and of_condition(rows, "absent"):
         summary["absent"] = _absent(rows, presence_threshold)
+    if unseen:
+        summary["seen"] = _seen(rows, unseen)
     summary["by_label"] = _grouped(rows, "label")
     summary["by_source"] = _grouped(rows, "source")
     return summary
@@ -107,6 +110,21 @@ def _order(name: str) -> tuple[int, bool]:
 def _columns(rows: Sequence[Row]) -> list[str]:
     """The metrics that all rows have, except for the energy, which judges answers about absent sounds alone."""
     return [name for name in METRICS if name != "energy_db" and all(name in row for row in rows)]
+
+
+def _seen(rows: Sequence[Row], unseen: Collection[str]) -> Summary:
+    """SDRi for labels that were in the training and for those that were not, by way of asking."""
+    found: Summary = {"seen": {}, "unseen": {}}
+    for name in (*BASELINES, *CONDITIONS):
+        for side, is_unseen in (("seen", False), ("unseen", True)):
+            of_side = [
+                row for row in of_condition(rows, name) if (row["label"] in unseen) == is_unseen and "sdri" in row
+            ]
+            if of_side:
+                found[side][name] = mean_with_interval(
+                    [row["sdri"] for row in of_side], [row["pair"] for row in of_side]
+                )
+    return found
 
 
 def _absent(rows: Sequence[Row], threshold: float) -> Summary:
@@ -249,6 +267,18 @@ def setting_table(summary: Summary) -> str:
     return markdown_table(header, rows) if rows else ""
 
 
+def seen_table(summary: Summary) -> str:
+    """SDRi for seen and unseen labels, in Markdown; empty where no label was said to be unseen."""
+    sides = summary.get("seen", {})
+    names = [name for name in summary["conditions"] if any(name in side for side in sides.values())]
+    rows = []
+    for name in names:
+        entries = [sides[side].get(name) for side in ("seen", "unseen")]
+        cells = [(str(entry["n"]), span(entry)) if entry else ("", "") for entry in entries]
+        rows.append([name, *cells[0], *cells[1]])
+    return markdown_table(["SDRi, dB (95%)", "n", "seen labels", "n", "unseen labels"], rows) if rows else ""
+
+
 def further_table(summary: Summary) -> str:
     """The metrics that `condition_table` has no room for, and what an answer takes; empty where there are none."""
     entries = summary["conditions"]
@@ -318,6 +348,8 @@ def page(summary: Summary) -> str:
     parts.append("\n".join(f"- {name}: {meaning}" for name, meaning in meanings.items()) + "\n")
     if setting_table(summary):
         parts += ["## Other levels, and three sounds\n", setting_table(summary)]
+    if seen_table(summary):
+        parts += ["## Labels that were not in the training\n", seen_table(summary)]
     if not_applicable(summary):
         parts += ["## Metrics that do not apply\n", not_applicable(summary)]
     if further_table(summary):
