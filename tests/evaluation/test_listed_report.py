@@ -61,6 +61,11 @@ def test_a_page(tmp_path: Path) -> None:
     assert (tmp_path / "page.md").read_text() == text
 
 
+def test_what_was_measured_is_shown_where_the_own_metrics_were_not() -> None:
+    table = condition_table(summarise(rows(), BENCHMARKS["flowsep-audiocaps"]))
+    assert table.splitlines()[0] == "| query | n | SDRi, dB | energy, dB |"
+
+
 def test_without_ratios_the_energy_is_told() -> None:
     hidden: list[Row] = [
         {"example": "x", "condition": "text", "target": "", "label": "", "energy_db": -4.0, "presence": 0.5}

@@ -28,6 +28,10 @@ _AVERAGED = {
 }
 
 
+_ELSE = ("sdri", "si_sdri", "energy_db")
+"""What is shown where none of a benchmark's own metrics was measured."""
+
+
 def summarise(rows: Sequence[Row], benchmark: Benchmark) -> Summary:
     """Everything the tables show, as plain numbers.
 
@@ -77,8 +81,9 @@ def averaged(rows: Sequence[Row], column: str, benchmark: Benchmark) -> float:
 
 def condition_table(summary: Summary) -> str:
     """One line for each way to ask, and for each published system, in Markdown."""
-    shown = [name for name in summary["metrics"] if any(name in entry for entry in summary["conditions"].values())]
-    shown = shown or ["energy_db"]
+    measured = {name for entry in summary["conditions"].values() for name in entry}
+    shown = [name for name in summary["metrics"] if name in measured]
+    shown = shown or [name for name in _ELSE if name in measured]
     lines = []
     for name, entry in summary["conditions"].items():
         lines.append([name, str(entry["n"]), *(_cell(entry.get(column)) for column in shown)])
