@@ -316,8 +316,8 @@ _ALL = (
         sample_rate=16000,
         metrics=("fad", "clap_score", "clap_score_audio"),
         protocol=(
-            "FlowSep makes its sound anew, so it is measured by embeddings; ratios are for systems whose answers line "
-            "up with the mixture. VGGSound and the evaluation sets of DCASE 2024 are there under their own names."
+            "FlowSep makes its sound anew, so it is measured by embeddings (--judge); ratios are for systems whose "
+            "answers line up with the mixture. VGGSound and the evaluation sets of DCASE 2024 are there under their own names."
         ),
         conditions=("text", "text+exclude", "exclude"),
         examples=928,
