@@ -242,3 +242,23 @@ def test_clapsep_trains_without_a_word_too(
     result = fit(build_task(recipe, Data(unlabelled, cache)), recipe, tmp_path / "run", workers=0)
     assert result.step == 2
     assert "validation_sdri_as_trained" in result.best
+
+
+def test_a_listener_learns_to_name_what_it_hears(encoder: Path, corpus: Path, cache: Path, tmp_path: Path) -> None:
+    """Forty steps on six clips; its product is an encoder whose words are those of the tower that it was built on."""
+    recipe = read_recipe(
+        RECIPES / "encoder.yaml",
+        {
+            "model": TOY["model"], "max_steps": 40, "validate_every": 40, "warmup_steps": 2, "learning_rate": 0.01,
+            "ema_decay": 0.0, "precision": "32", "options.encoder": str(encoder), "options.sentences": [],
+            "options.mixtures": {"segment_s": 1.0, "speeds": [1.0], "eq_db": 0.0, "lowpass": 0.0, "reverb": 0.0},
+        },
+    )  # fmt: skip
+    task = build_task(recipe, Data(corpus, cache))
+    before = task.loss(task.module, task.batch(0), 0)["loss"].item()
+    result = fit(task, recipe, tmp_path, workers=0)
+    assert task.loss(task.module, task.batch(0), 0)["loss"].item() < before - 0.3
+    assert 0 <= result.best["validation_accuracy"] <= 1
+    product, tower = load_encoder(tmp_path / "last.safetensors"), load_encoder(encoder)
+    torch.testing.assert_close(product.embed_text(CAPTIONS), tower.embed_text(CAPTIONS), atol=0.02, rtol=0)
+    assert product.embed_audio(torch.randn(2, 32000)).shape == (2, product.width)
