@@ -6,6 +6,7 @@ Rows are plain dicts, ready for one line of JSON each:
     condition         how it was asked; one of `CONDITIONS`, or of `soundsieve.evaluation.run.BASELINES`
     target            the recording that is asked for; empty where nobody knows it
     label, query      its class, where the list has one, and what was asked, in words
+    shots, like_s     how many example clips it was asked with, and their mean length in seconds; none if by words alone
     snr_db            of the target to all else in the mixture; None where the target is not known
     energy_db, ...    what was measured; see `soundsieve.evaluation.measuring`
     presence          what the system says of the sound being there at all, 0 to 1, or None
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 import torch
 
 from soundsieve.errors import AudioError, ConfigError
+from soundsieve.evaluation import example_clips
 from soundsieve.evaluation.answers import estimates, evaluating
 from soundsieve.evaluation.benchmarks.example import Example
 from soundsieve.evaluation.benchmarks.mixing import Mixing, Mixture, mix
@@ -230,7 +232,7 @@ def _answers(system: System, batch: Sequence[_Question], encoded: dict[Query, Co
     for index, question in enumerate(batch):
         for (name, query), answer in zip(question.queries.items(), answers, strict=True):
             presence = None if answer.presence is None else number(answer.presence[index])
-            row = _head(question.example, name, question.mixed, query)
+            row = _head(question.example, name, question.mixed, query) | example_clips.columns(query)
             try:
                 row |= question.target.measure(answer.target[index], text=question.example.text)
             except ConfigError as error:
