@@ -17,7 +17,7 @@ from soundsieve.evaluation.benchmarks import mixing as mixing_module
 from soundsieve.evaluation.benchmarks.example import Example
 from soundsieve.evaluation.benchmarks.mixing import Mixing, Mixture, mix, parse
 from soundsieve.evaluation.benchmarks.recordings import Recordings, tell_missing
-from soundsieve.evaluation.benchmarks.registry import AT_0_DB, DRAWN_SNR
+from soundsieve.evaluation.benchmarks.registry import AT_0_DB, DRAWN_SNR, ROW_SNR
 
 RATE = 8000
 PAIR = Example("x", "a dog", target="a", interferers=("b",))
@@ -51,7 +51,10 @@ def test_what_was_asked_for_is_what_the_mixture_measures(snr_db: float) -> None:
 
 def test_the_ratio_of_a_row_goes_before_the_rule() -> None:
     row = Example("x", "a dog", target="a", interferers=("b",), snr_db=-12.0)
-    assert made(row, Mixing("snr", -3, 3)).snr_db == pytest.approx(-12, abs=1e-4)
+    assert made(row, ROW_SNR).snr_db == pytest.approx(-12, abs=1e-4)
+    assert made(row, parse("snr:3", ROW_SNR)).snr_db == pytest.approx(3, abs=1e-4)  # but not before what a user says
+    assert ROW_SNR.describe() == "snr:0 where the list gives none"
+    assert made(mixing=ROW_SNR).snr_db == pytest.approx(0, abs=1e-4)
 
 
 def test_clapsep_by_hand() -> None:

@@ -36,8 +36,9 @@ class Mixing:
     Attributes:
         kind: ``ready``: the list names mixtures that exist; ``snr``: the interferer is brought to a ratio of energies
             to the target, in dB, and the target stays as it is; ``lufs``: both are brought to a loudness.
-        low: the ratio, or loudness in LUFS, or the lowest that is drawn. A ratio that the list gives goes before it.
+        low: the ratio, or loudness in LUFS, or the lowest that is drawn.
         high: the highest that is drawn; for ``lufs``, target and interferer each get their own.
+        of_rows: take the ratio that the list gives for an example, where it does, before ``low`` and ``high``.
         whole: draw whole numbers alone.
         segment_s: seconds of every recording that are taken; shorter ones are followed by zeros. None: as much as the
             target has.
@@ -51,6 +52,7 @@ class Mixing:
     kind: Kind = "ready"
     low: float = 0.0
     high: float = 0.0
+    of_rows: bool = False
     whole: bool = False
     segment_s: float | None = None
     or_ready: bool = False
@@ -72,10 +74,12 @@ class Mixing:
         return [round(self.low + (self.high - self.low) * rng.random(), _DRAWN_DIGITS) for _ in range(times)]
 
     def describe(self) -> str:
-        """In short, as `parse` takes it, such as ``snr:-15:15``."""
+        """In short, such as ``snr:-15:15``."""
         if self.kind == "ready":
             return "ready"
         drawn = f":{self.high:g}" if self.high > self.low else ""
+        if self.of_rows:
+            drawn += " where the list gives none"
         return f"{'ready or ' * self.or_ready}{self.kind}:{self.low:g}{drawn}"
 
     def is_ready(self, example: Example) -> bool:
@@ -100,7 +104,9 @@ class Mixing:
 
 
 def parse(text: str, usual: Mixing) -> Mixing:
-    """A mixing in words: ``ready``, ``snr:0``, ``snr:-15:15`` or ``lufs:-35:-25``; the rest is as usual.
+    """A mixing in words: ``ready``, ``snr:0``, ``snr:-15:15`` or ``lufs:-35:-25``, for all examples of a list alike.
+
+    Segments and peaks are as usual.
 
     Raises:
         ConfigError: it is none of these.
@@ -113,7 +119,7 @@ def parse(text: str, usual: Mixing) -> Mixing:
     kinds: dict[str, Kind] = {"ready": "ready", "snr": "snr", "lufs": "lufs"}
     if kind not in kinds or (kind == "ready") != (not values) or len(values) > 2:
         raise ConfigError(f"there is no mixing '{text}': write ready, snr:0, snr:-15:15 or lufs:-35:-25")
-    return replace(usual, kind=kinds[kind], low=low, high=high, whole=False, or_ready=False)
+    return replace(usual, kind=kinds[kind], low=low, high=high, of_rows=False, whole=False, or_ready=False)
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,8 @@ def mix(example: Example, mixing: Mixing, sounds: Sounds, *, sample_rate: int, s
             for name in example.interferers
         ]
         if mixing.kind == "snr":
-            snr_db = mixing.draw(example, seed)[0] if example.snr_db is None else example.snr_db
+            given = example.snr_db if mixing.of_rows else None
+            snr_db = mixing.draw(example, seed)[0] if given is None else given
             scaled = _at_ratio(target, interferers, snr_db)
         else:
             levels = mixing.draw(example, seed, 1 + len(interferers))

@@ -15,8 +15,8 @@ from soundsieve.evaluation.benchmarks.mixing import Mixing
 
 READY = Mixing("ready")
 AT_0_DB = Mixing("snr", segment_s=10.0)
-ROW_SNR = Mixing("snr")
-READY_OR_0_DB = Mixing("snr", or_ready=True)
+ROW_SNR = Mixing("snr", of_rows=True)
+READY_OR_0_DB = Mixing("snr", of_rows=True, or_ready=True)
 DRAWN_SNR = Mixing("snr", -15.0, 14.0, whole=True, segment_s=10.24)
 
 
@@ -317,7 +317,7 @@ _ALL = (
         metrics=("fad", "clap_score", "clap_score_audio"),
         protocol=(
             "FlowSep makes its sound anew, so it is measured by embeddings (--judge); ratios are for systems whose "
-            "answers line up with the mixture. VGGSound and the evaluation sets of DCASE 2024 are there under their own names."
+            "answers line up with the mixture. VGGSound and DCASE 2024's evaluation sets are there by their own names."
         ),
         conditions=("text", "text+exclude", "exclude"),
         examples=928,
