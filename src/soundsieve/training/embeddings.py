@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -57,8 +58,6 @@ def load_sieve_encoder(source: str | None) -> SieveEncoder:
 
 def on_text_tower(model: SieveConfig, source: str | SieveEncoder | None) -> Sieve:
     """A new Sieve of a given shape with the text tower of another, which stays as it is."""
-    from dataclasses import replace
-
     encoder = source if isinstance(source, SieveEncoder) else load_sieve_encoder(source)
     tower = encoder.sieve.text
     sieve = Sieve(replace(model, text=tower.config, anchors=0), assets=tower.assets())
