@@ -112,12 +112,23 @@ def differences(rows: Sequence[Sequence[Row]], others: Sequence[Sequence[Row]]) 
     ]
 
 
+def of_precision(groups: dict[str, str], found: dict[str, Any]) -> dict[str, str]:
+    """Seen labels by whether retrieval finds captions of the label for at least half of separation's clips of it."""
+    counts = found["by_label"]["separation's half"]
+    right = {label: found_right >= 0.5 * number for label, (number, found_right) in counts.items()}
+    return {
+        label: group if group != "seen" else "seen, retrieved right" if right[label] else "seen, retrieved wrong"
+        for label, group in groups.items()
+    }
+
+
 def collect(data: Path, folder: Path, runs: Sequence[Run], command: str) -> dict[str, Any]:
     """All that the tables and the figure show."""
     clips = read_clips(data)
     separated = [clip for clip in shared_out(clips)["separation"] if clip.split == "train"]
     groups = {clip.label: group_of(clip.label, separated) for clip in clips}
     rows = {run: json.loads((folder / "runs" / run.name / "rows.json").read_text("utf-8")) for run in runs}
+    spaces = {encoder: space(data, folder, encoder) for encoder in ("half", "starter")}
     alike: dict[tuple[str, str, int, int], list[Run]] = {}
     for run in runs:
         alike.setdefault((run.encoder, run.recipe, run.k, run.captions), []).append(run)
@@ -129,6 +140,8 @@ def collect(data: Path, folder: Path, runs: Sequence[Run], command: str) -> dict
         for kind in KINDS:
             entry[kind] = {column: summarise([rows[one] for one in same], groups, column, kind)
                            for column in ("sdri", "si_sdri")}  # fmt: skip
+        told = of_precision(groups, spaces[encoder])
+        entry["by_precision"] = summarise([rows[one] for one in same], told, "sdri", "text")
         table.append(entry)
         for other_encoder, other in (("half", "supervised"), (encoder, "audio")):
             base = [one for one in runs if (one.encoder, one.recipe) == (other_encoder, other)]
@@ -148,7 +161,7 @@ def collect(data: Path, folder: Path, runs: Sequence[Run], command: str) -> dict
         mixtures=len({row["pair"] for row in rows[runs[0]]}),
         runs=table,
         differences=gains,
-        space={encoder: space(data, folder, encoder) for encoder in ("half", "starter")},
+        space=spaces,
     )
 
 

@@ -95,6 +95,19 @@ def queries_table(result: Result) -> str:
     return "\n".join([*lines, "", "SDRi in dB, means over mixtures and seeds."]) + "\n"
 
 
+def precision_table(result: Result) -> str:
+    """Labels that retrieval gets right against labels that it gets wrong."""
+    groups = ("seen, retrieved right", "seen, retrieved wrong")
+    lines = [f"| encoder | objective | {' | '.join(groups)} |", "| --- | --- | ---: | ---: |"]
+    runs = [run for run in _main_runs(result) if run["encoder"] == "half"]
+    for run in runs:
+        cells = [_span(run["by_precision"][group]) for group in groups]
+        lines.append(f"| {run['encoder']} | {_name(run)} | {' | '.join(cells)} |")
+    counts = " and ".join(str(runs[0]["by_precision"][group]["n"]) for group in groups)
+    about = f"SDRi by caption in dB, means with 95% intervals; asked for {counts} times."
+    return "\n".join([*lines, "", about]) + "\n"
+
+
 def labels_table(result: Result, at_least: int = 8) -> str:
     """Precision@1 of retrieval by label, on the clips that separation is trained on."""
     lines = ["| label | clips | half | starter |", "| --- | ---: | ---: | ---: |"]
@@ -128,6 +141,7 @@ TABLES = {
     "cache": cache_table,
     "space": space_table,
     "queries": queries_table,
+    "precision": precision_table,
     "details": labels_table,
 }
 """Further tables of a result, by what stands before its name."""
