@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import resource
 import subprocess
 import sys
@@ -88,10 +89,14 @@ def test_an_index_answers_as_the_product_does(run: Run, lines: Path, index: str)
     assert run(*asked)[1] == run(*asked, "--cache", "other")[1]
 
 
-def test_captions_come_through_a_pipe(here: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "soundsieve.cli.main", "cache", "build", "-", "--encoder", "debug"]
-    done = subprocess.run(command, input=b"a dog\na cat\n", capture_output=True, check=False)
-    assert (done.returncode, done.stdout) == (0, b"cache: 2 captions\n")
+def test_captions_come_through_a_pipe(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("a dog\na kötter\n".encode())))
+    code, out, _ = run("build", "-", "--encoder", "debug")
+    assert (code, out) == (0, "cache: 2 captions\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a dog\n\xff\n")))
+    assert run("build", "-", "-o", "other", "--encoder", "debug")[2] == (
+        "soundsieve: standard input is not UTF-8 text: see line 2\n"
+    )
 
 
 @pytest.mark.parametrize(

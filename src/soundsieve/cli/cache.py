@@ -89,9 +89,10 @@ def write_captions(
         print(f"{output}: {count} captions, by a grammar")
         return
     from soundsieve.training.captions.endpoint import Endpoint
+    from soundsieve.training.captions.language_model import LanguageModel
     from soundsieve.training.captions.local_model import LocalModel
     from soundsieve.training.captions.prompts import Prompts, read_labels
-    from soundsieve.training.captions.writing import LanguageModel, ask_for_captions
+    from soundsieve.training.captions.writing import ask_for_captions
 
     if labels is None or (endpoint is not None and model is None):
         raise ConfigError("a language model is asked for labels (--labels), and one at an endpoint by name (--model)")
@@ -191,9 +192,9 @@ def _teller() -> Callable[[str, int, int], None]:
     def tell(what: str, done: int, total: int) -> None:
         nonlocal told_at
         now, whole = time.monotonic(), done == total
+        started_at, before = begun.setdefault(what, (now, done))
         if now - told_at < (0.2 if moving else 30) and not whole:
             return
-        started_at, before = begun.setdefault(what, (now, done))
         rate = f", {(done - before) / (now - started_at):.0f}/s" if done > before else ""
         line = f"{what}: {done}{f' of {total}' if total else ''}{rate}"
         sys.stderr.write((f"\r\x1b[K{line}" if moving else line) + ("\n" if whole or not moving else ""))

@@ -20,7 +20,8 @@ from fake_endpoint import (
 )
 
 from soundsieve.errors import ConfigError
-from soundsieve.training.captions.endpoint import Answer, Endpoint
+from soundsieve.training.captions.endpoint import Endpoint
+from soundsieve.training.captions.language_model import Answer
 
 KEY = "sk-very-secret-0123456789"
 GOOD = says("A dog barks")

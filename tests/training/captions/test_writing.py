@@ -10,7 +10,7 @@ from language_model import save_tiny_model
 from soundsieve.errors import ConfigError
 from soundsieve.training.captions import writing
 from soundsieve.training.captions.cleaning import Cleaner, fault, key_words, strip_marks
-from soundsieve.training.captions.endpoint import Answer
+from soundsieve.training.captions.language_model import Answer
 from soundsieve.training.captions.local_model import LocalModel
 from soundsieve.training.captions.prompts import CAPTIONS_EACH, Prompts, read_labels
 from soundsieve.training.captions.writing import ask_for_captions

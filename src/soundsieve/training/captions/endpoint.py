@@ -17,26 +17,13 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any
 
 from soundsieve.errors import ConfigError
+from soundsieve.training.captions.language_model import Answer
 
 _LONGEST_ANSWER = 4 << 20
 _LONGEST_PAUSE_S = 600.0
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a language model said.
-
-    Attributes:
-        text: its words.
-        cut_off: whether it was stopped before it was done.
-    """
-
-    text: str
-    cut_off: bool = False
 
 
 class _TryAgainError(Exception):
@@ -106,7 +93,7 @@ class Endpoint:
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def answer(self, system: str, prompts: Sequence[str], first: int) -> Iterator[list[Answer]]:
-        """See `soundsieve.training.captions.writing.LanguageModel`: one by one, as they come.
+        """See `LanguageModel.answer`: one by one, as they come.
 
         Raises:
             ConfigError: a request was refused, or failed as often as it may.

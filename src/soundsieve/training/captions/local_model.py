@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from soundsieve.errors import ConfigError
-from soundsieve.training.captions.endpoint import Answer
+from soundsieve.training.captions.language_model import Answer
 from soundsieve.weights.checkpoint import pick_device
 
 
@@ -59,7 +59,7 @@ class LocalModel:
 
     @torch.no_grad()
     def answer(self, system: str, prompts: Sequence[str], first: int) -> Iterator[list[Answer]]:
-        """See `soundsieve.training.captions.writing.LanguageModel`: all answers in one piece."""
+        """See `LanguageModel.answer`: all answers in one piece."""
         encoded = self._tokenizer([self._chat(system, prompt) for prompt in prompts], return_tensors="pt", padding=True)
         length = encoded["input_ids"].shape[1]
         devices = [self._device] if self._device.type == "cuda" else []

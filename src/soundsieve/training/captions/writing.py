@@ -12,12 +12,11 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from soundsieve.errors import ConfigError
 from soundsieve.files import replacing
 from soundsieve.training.captions.cleaning import Cleaner
-from soundsieve.training.captions.endpoint import Answer
+from soundsieve.training.captions.language_model import Answer, LanguageModel
 from soundsieve.training.captions.prompts import Prompts
 from soundsieve.training.captions.texts import write_lines
 from soundsieve.training.store import Progress
@@ -25,27 +24,6 @@ from soundsieve.training.store import Progress
 _FORMAT = "soundsieve-answers-1"
 _FRUITLESS = 100
 """Requests in a row without one new caption, after which no more are made."""
-
-
-class LanguageModel(Protocol):
-    """What answers.
-
-    Attributes:
-        name: of the model.
-        batch_size: requests that it takes at once.
-    """
-
-    name: str
-    batch_size: int
-
-    def answer(self, system: str, prompts: Sequence[str], first: int) -> Iterator[list[Answer]]:
-        """Answers to prompts, in their order, in as many pieces as they come in.
-
-        Args:
-            system: what the model is told to be.
-            prompts: what is asked for.
-            first: number of the first prompt, for models that draw by it.
-        """
 
 
 @dataclass(frozen=True)
