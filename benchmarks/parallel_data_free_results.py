@@ -21,6 +21,7 @@ from soundsieve.training.store import ClipStore
 
 DRAWS = 2000
 GROUPS = ("seen", "held out")
+COLOURS = ("tab:blue", "tab:orange")
 
 
 def space(data: Path, folder: Path, encoder: str) -> dict[str, Any]:
@@ -166,38 +167,50 @@ def collect(data: Path, folder: Path, runs: Sequence[Run], command: str) -> dict
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """SDRi by text for each objective and encoder, and for each size of the cache."""
+    """SDRi and SI-SDRi by caption, for each objective and encoder, and for each size of the cache."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 4), layout="constrained")
-    left, middle, right = figure.subplots(1, 3, sharey=True)
-    supervised = next(one for one in result["runs"] if one["recipe"] == "supervised")
-    colours = dict(zip(GROUPS, ("tab:blue", "tab:orange"), strict=True))
-    for axes, encoder, title in ((left, "half", "encoder that knows other recordings"), (middle, "starter", "starter")):
-        shown = [supervised] + [
-            one for one in result["runs"]
-            if one["encoder"] == encoder and one["seeds"] > 1 and one["recipe"] != "supervised"
-        ]  # fmt: skip
-        for place, one in enumerate(shown):
-            for shift, (group, colour) in zip((-0.15, 0.15), colours.items(), strict=True):
-                of_group = one["text"]["sdri"][group]
-                low, high = of_group["interval"]
-                around = [[of_group["mean"] - low], [high - of_group["mean"]]]
-                name = f"labels {group}" if place == 0 else None
-                axes.errorbar(place + shift, of_group["mean"], around, fmt="o", capsize=4, color=colour, label=name)
-                axes.plot([place + shift + 0.08] * one["seeds"], of_group["seeds"], ".", color=colour, alpha=0.5)
-        axes.set_xticks(range(len(shown)), [one["recipe"].replace("_", "+") for one in shown], rotation=20)
-        axes.set_title(f"what trains it ({title})")
-    for k, style in ((1, "-"), (5, "--")):
-        for group, colour in colours.items():
-            line = [(one["captions"], one["text"]["sdri"][group]["seeds"][0]) for one in result["runs"]
-                    if one["encoder"] == "half" and one.get("k") == k]  # fmt: skip
-            right.plot(*zip(*sorted(line), strict=True), style, marker="o", color=colour, label=f"k = {k}, {group}")
-    right.set(xscale="log", xlabel="captions in the cache", title="retrieval, one seed")
-    left.set_ylabel("SDRi, dB, asked by caption")
-    for axes in (left, right):
-        axes.legend(fontsize=8)
-    for axes in (left, middle, right):
-        axes.grid(alpha=0.3)
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    rows = figure.subplots(2, 3, sharey="row")
+    for axes, column, name in zip(rows, ("sdri", "si_sdri"), ("SDRi", "SI-SDRi"), strict=True):
+        for place, encoder in enumerate(("half", "starter")):
+            _draw_objectives(axes[place], result["runs"], encoder, column)
+        _draw_caches(axes[2], result["runs"], column)
+        axes[0].set_ylabel(f"{name}, dB, asked by caption")
+        for one in axes:
+            one.grid(alpha=0.3)
+            one.legend(fontsize=8)
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+        figure.savefig(temporary, dpi=100, format="png")
+
+
+def _draw_objectives(axes: Any, runs: Sequence[dict[str, Any]], encoder: str, column: str) -> None:
+    most = max(one["seeds"] for one in runs)
+    shown = [
+        one for one in runs if one["seeds"] == most and (one["recipe"] == "supervised" or one["encoder"] == encoder)
+    ]
+    for group, colour, shift in zip(GROUPS, COLOURS, (-0.15, 0.15), strict=True):
+        found = [one["text"][column][group] for one in shown]
+        means = np.array([one["mean"] for one in found])
+        low, high = np.array([one["interval"] for one in found]).T
+        places = np.arange(len(shown)) + shift
+        around = [means - low, high - means]
+        axes.errorbar(places, means, around, fmt="o", capsize=4, color=colour, label=f"labels {group}")
+        for seed in range(most):
+            axes.plot(places + 0.08, [one["seeds"][seed] for one in found], ".", color=colour, alpha=0.4)
+    names = [one["recipe"].replace("_", "+") for one in shown]
+    axes.set_xticks(range(len(shown)), names, rotation=15)
+    axes.set_title(f"encoder: {encoder}, {most} seeds")
+
+
+def _draw_caches(axes: Any, runs: Sequence[dict[str, Any]], column: str) -> None:
+    for k, style in ((1, "-"), (5, "--")):
+        for group, colour in zip(GROUPS, COLOURS, strict=True):
+            line = [
+                (one["captions"], one["text"][column][group]["seeds"][0])
+                for one in runs
+                if one["encoder"] == "half" and one.get("k") == k
+            ]
+            places, values = zip(*sorted(line), strict=True)
+            axes.plot(places, values, style, marker="o", color=colour, label=f"k = {k}, labels {group}")
+    axes.set(xscale="log", xlabel="captions in the cache", title="retrieval, encoder: half, one seed")
