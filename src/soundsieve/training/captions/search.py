@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
@@ -181,7 +182,10 @@ def _add(index: Any, vectors: Tensor) -> None:
 @functools.cache
 def _faiss() -> Any:
     try:
-        import faiss
+        with warnings.catch_warnings():
+            # Python 3.12 and later find fault with the types that SWIG, its binding, makes.
+            warnings.filterwarnings("ignore", ".*has no __module__ attribute", DeprecationWarning)
+            import faiss
     except ImportError as error:
         raise ConfigError("an inverted file needs faiss: install soundsieve with its extra 'cache'") from error
     # A process that is forked from one in which faiss has used threads would wait for them for ever.
