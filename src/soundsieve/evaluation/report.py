@@ -11,7 +11,7 @@ import json
 import os
 import platform
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,17 @@ from soundsieve.files import replacing
 from soundsieve.metrics import METRICS, roc_auc
 
 DRAWS = 2000
+_AT_ONCE = 1 << 22
 
 Summary = dict[str, Any]
 
 
-def _bootstrap(count: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(count, size=(DRAWS, count))
+def _bootstrap(count: int, seed: int) -> Iterator[np.ndarray]:
+    """Which of so many are drawn, `DRAWS` times: arrays of ``(some draws, count)``, of `_AT_ONCE` numbers at most."""
+    rng = np.random.default_rng(seed)
+    rows = max(1, _AT_ONCE // count)
+    for start in range(0, DRAWS, rows):
+        yield rng.integers(count, size=(min(rows, DRAWS - start), count))
 
 
 def _interval(statistics: np.ndarray) -> list[float]:
@@ -51,8 +56,7 @@ def mean_with_interval(values: Sequence[float], pairs: Sequence[int | str], *, s
     _, index = np.unique(np.asarray(pairs), return_inverse=True)
     sums = np.bincount(index, weights=np.asarray(values, dtype=np.float64))
     counts = np.bincount(index)
-    drawn = _bootstrap(len(sums), seed)
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    means = np.concatenate([sums[drawn].sum(1) / counts[drawn].sum(1) for drawn in _bootstrap(len(sums), seed)])
     return {
         "mean": round(float(sums.sum() / counts.sum()), 4),
         "interval": _interval(means),
@@ -130,7 +134,7 @@ def _seen(rows: Sequence[Row], unseen: Collection[str]) -> Summary:
 def _absent(rows: Sequence[Row], threshold: float) -> Summary:
     present, absent = of_condition(rows, "text"), of_condition(rows, "absent")
     energies = np.array([row["energy_db"] for row in absent])
-    medians = np.median(energies[_bootstrap(len(energies), 0)], axis=1)
+    medians = np.concatenate([np.median(energies[drawn], axis=1) for drawn in _bootstrap(len(energies), 0)])
     labels = [True] * len(present) + [False] * len(absent)
     result: Summary = {
         "n": len(absent),
