@@ -313,8 +313,7 @@ def measure(result: dict[str, Any], options: argparse.Namespace, folder: Path, k
     for name in parts:
         if name == "clapsep" or name in result["counted"]:
             continue
-        if patience_s:
-            wait_for_quiet(patience_s)
+        wait_for_quiet(patience_s)
         result["counted"][name] = run("count", model(name))
         result["compared"][name] = run("compare", model(name), options.mixtures)
         keep()

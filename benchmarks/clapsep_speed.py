@@ -211,6 +211,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="warm answers in each process")
     parser.add_argument("--trained", help="a trained CLAPSep of any size, to tell what int8 costs on real sounds")
     parser.add_argument("--pairs", type=int, default=100, help="mixtures to tell that on, both sounds of each")
+    parser.add_argument("--hurry", action="store_true", help="do not wait until nothing else runs")
     parser.add_argument("--output", type=Path, help="where to write the figures as JSON")
     parser.add_argument("--child", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -230,6 +231,7 @@ def main() -> None:
     from records import record, save
     from speed_tables import clapsep_speed_table
 
+    patience_s = 0 if options.hurry else 300
     threads, shared = options.threads, ["--threads", str(options.threads), "--repeats", str(options.repeats)]
     with tempfile.TemporaryDirectory() as folder:
         model = str(Path(folder) / "base.safetensors")
@@ -240,14 +242,15 @@ def main() -> None:
         for turn in range(options.processes):
             for name in CONFIGURATIONS:
                 arguments = [*shared, "--child", name, model, str(Path(folder) / f"{name}.npy")]
-                run, in_vain = undisturbed(functools.partial(fresh, __file__, arguments, threads))
+                once = functools.partial(fresh, __file__, arguments, threads)
+                run, in_vain = undisturbed(once, patience_s=patience_s)
                 disturbed += in_vain
                 runs[name].append(run)
                 print(
                     f"{turn + 1}/{options.processes} {name}: {statistics.median(run['separate_s']):.3f} s", flush=True
                 )
         targets = {name: np.load(Path(folder) / f"{name}.npy").astype(np.float64) for name in CONFIGURATIONS}
-        wait_for_quiet()
+        wait_for_quiet(patience_s)
         counted = fresh(__file__, [*shared, "--child", "count", model], threads)
     loss: dict[str, Any] = {"made_up_to_float32_db": si_sdr_db(targets["int8"], targets["float32"])}
     if options.trained:
