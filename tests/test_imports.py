@@ -58,11 +58,12 @@ OWNERS: dict[str, set[str]] = {
     "torchmetrics": {"tests"},
     "pesq": {"metrics"},
     "scipy": {"training", "evaluation"},
+    "sklearn": {"evaluation"},
     "matplotlib": {"training", "evaluation"},
     "typer": {"cli"},
     "faiss": {"training"},
 }
-EXTRAS = ("lightning", "yaml", "torchmetrics", "pesq", "scipy", "matplotlib", "faiss")
+EXTRAS = ("lightning", "yaml", "torchmetrics", "pesq", "scipy", "sklearn", "matplotlib", "faiss")
 SLOW_TO_IMPORT = ("transformers", *EXTRAS)
 
 
