@@ -222,3 +222,25 @@ def test_mistakes_are_named(soundsieve: Run, sounds: Path, arguments: tuple[str,
     assert (code, out) == (2, "")
     assert complaint in err
     assert err.count("\n") == 1
+
+
+def test_the_mixtures_of_the_project_are_written_and_measure_the_same(soundsieve: Run, run: Run) -> None:
+    lists = ("--list", CLIPS.parent / "pairs.csv", "--audio", CLIPS)
+    code, out, err = run("mixtures", "make", "corpus", *lists, "--limit", 2, "-o", "own")
+    assert (code, out, err) == (0, "own: 4 mixtures, 0 dB, 32000 Hz\n", "")
+    assert run("mixtures", "check", "own")[1] == "own: 8 of 8 files are what the list says\n"
+    assert Path("own/mixtures/00000.wav").read_bytes() == Path("own/mixtures/00001.wav").read_bytes()
+    how = ("--conditions", "text", "--metrics", "sdr")
+    assert soundsieve("evaluate", "list", "--list", "own/mixtures.csv", "--audio", "own", *how, "-o", "f.json")[0] == 0
+    places = ("--pairs", CLIPS.parent / "pairs.csv", "--clips", CLIPS / "clips.csv", "--limit", 2)
+    assert soundsieve("evaluate", "corpus", *places, *how, "-o", "c.json")[0] == 0
+    of_files = {row["example"]: row["sdr"] for row in rows("f.jsonl") if row["condition"] == "ideal ratio mask"}
+    of_pairs = {
+        f"{row['pair']}-{row['direction']}": row["sdr"]
+        for row in rows("c.jsonl")
+        if row["condition"] == "ideal ratio mask"
+    }
+    assert of_files == pytest.approx(of_pairs, abs=0.01)
+    code, _, err = run("mixtures", "make", "corpus", *lists, "--mix", "snr:3", "-o", "other")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "corpus is mixed in one way" in err

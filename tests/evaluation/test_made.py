@@ -5,6 +5,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from soundsieve.errors import AudioError, ConfigError
 from soundsieve.evaluation import made
 from soundsieve.evaluation.benchmarks import plain
 from soundsieve.evaluation.benchmarks.example import Example
-from soundsieve.evaluation.benchmarks.mixing import Mixing
+from soundsieve.evaluation.benchmarks.mixing import Mixing, Mixture, mix
 from soundsieve.evaluation.benchmarks.recordings import Recordings
 
 EXAMPLES = [
@@ -36,10 +37,23 @@ def recordings(tmp_path: Path) -> Recordings:
     return Recordings(tmp_path / "audio", SAMPLE_RATE)
 
 
-def write(recordings: Recordings, folder: Path, **how: object) -> list[tuple[str, str]]:
-    return [
-        (example.example_id, why) for example, why in made.make(enumerate(EXAMPLES), DRAWN, recordings, folder, **how)
-    ]  # type: ignore[arg-type]
+def make(
+    examples: Iterable[tuple[int, Example]],
+    mixing: Mixing,
+    recordings: Recordings,
+    folder: Path,
+    seed: int = 0,
+    **how: bool,
+) -> list[tuple[str, str]]:
+    def mixed_of(example: Example) -> Mixture:
+        return mix(example, mixing, recordings, sample_rate=SAMPLE_RATE, seed=seed)
+
+    making = made.make(examples, mixed_of, folder, sample_rate=SAMPLE_RATE, **how)
+    return [(example.example_id, why) for example, why in making]
+
+
+def write(recordings: Recordings, folder: Path, seed: int = 0) -> list[tuple[str, str]]:
+    return make(enumerate(EXAMPLES), DRAWN, recordings, folder, seed)
 
 
 def sums(folder: Path) -> dict[str, str]:
@@ -75,8 +89,7 @@ import torch
 torch.set_num_threads(2)
 from test_made import *
 for name, mixing in MIXINGS.items():
-    for _ in made.make(enumerate(EXAMPLES), mixing, Recordings("audio", SAMPLE_RATE), name):
-        pass
+    make(enumerate(EXAMPLES), mixing, Recordings("audio", SAMPLE_RATE), Path(name))
 """
 
 
@@ -87,7 +100,7 @@ def test_the_same_seed_gives_the_same_bytes_in_any_process(recordings: Recording
     command = [sys.executable, "-c", IN_ANOTHER_PROCESS]
     subprocess.run(command, cwd=tmp_path, check=True, env={**os.environ, **other})
     for name, mixing in MIXINGS.items():
-        list(made.make(enumerate(EXAMPLES), mixing, recordings, tmp_path / "here" / name))
+        make(enumerate(EXAMPLES), mixing, recordings, tmp_path / "here" / name)
         assert sums(tmp_path / "here" / name) == sums(tmp_path / name)
 
 
@@ -122,7 +135,7 @@ def test_ready_made_mixtures_past_full_scale_are_turned_down(tmp_path: Path) -> 
     audio.encode(tmp_path / "m.wav", 8 * samples, SAMPLE_RATE, subtype="FLOAT")
     audio.encode(tmp_path / "r.wav", samples, SAMPLE_RATE, subtype="FLOAT")
     ready = Example("x", "a tone", mixture="m.wav", reference="r.wav")
-    list(made.make([(0, ready)], Mixing("ready"), Recordings(tmp_path, SAMPLE_RATE), tmp_path / "out"))
+    make([(0, ready)], Mixing("ready"), Recordings(tmp_path, SAMPLE_RATE), tmp_path / "out")
     mixture, target = (audio.decode(tmp_path / "out" / part / "00000.wav")[0] for part in ("mixtures", "targets"))
     assert np.abs(mixture).max() == pytest.approx(0.9, abs=1e-6)
     assert np.abs(mixture - 8 * target).max() < 1e-5
@@ -132,11 +145,11 @@ def test_what_cannot_be_mixed(recordings: Recordings, tmp_path: Path) -> None:
     audio.encode(recordings.folder / "silent.wav", np.zeros((1, 100), np.float32), SAMPLE_RATE)
     silent = Example("quiet", "a tone", target="silent.wav", interferers=("hum/0.wav",))
     with pytest.raises(AudioError, match="quiet cannot be mixed: the target is silent; --allow-missing"):
-        list(made.make([(0, silent)], DRAWN, recordings, tmp_path / "out"))
-    told = list(made.make([(0, silent), (1, EXAMPLES[0])], DRAWN, recordings, tmp_path / "out", leave_out=True))
+        make([(0, silent)], DRAWN, recordings, tmp_path / "out")
+    told = make([(0, silent), (1, EXAMPLES[0])], DRAWN, recordings, tmp_path / "out", leave_out=True)
     assert [why for _, why in told] == ["example quiet cannot be mixed: the target is silent", ""]
     with (tmp_path / "out" / "mixtures.csv").open(newline="") as file:
         assert [row["mixture"] for row in csv.DictReader(file)] == ["mixtures/00001.wav"]
     with pytest.raises(AudioError, match="none of the examples"):
-        list(made.make([(0, silent)], DRAWN, recordings, tmp_path / "none", leave_out=True))
+        make([(0, silent)], DRAWN, recordings, tmp_path / "none", leave_out=True)
     assert not (tmp_path / "none").exists()

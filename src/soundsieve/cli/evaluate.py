@@ -14,6 +14,7 @@ import typer
 
 from soundsieve.cli.evaluate_list import evaluate_list
 from soundsieve.cli.list_options import (
+    CORPUS,
     LISTS,
     AllowMissingOption,
     AudioOption,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from soundsieve.evaluation.measuring import Row
     from soundsieve.separator import Separator
 
-CORPUS = "corpus"
 MEASURED = ("sdr", "si_sdr", "filtered_sdr", "si_snr")
 """By default, on the project's own mixtures."""
 

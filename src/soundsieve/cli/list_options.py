@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from soundsieve.evaluation.benchmarks.recordings import Recordings
     from soundsieve.evaluation.listed import Asking
 
+CORPUS = "corpus"
+"""The benchmark that is part of the project, and has no published list."""
 LISTS = "Benchmarks with a list"
 
 ListOption: TypeAlias = Annotated[

@@ -7,7 +7,7 @@ to 144 dB below full scale and nothing that depends on the day (the float kind o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +17,7 @@ from soundsieve import audio
 from soundsieve.errors import AudioError
 from soundsieve.evaluation.benchmarks import plain
 from soundsieve.evaluation.benchmarks.example import Example
-from soundsieve.evaluation.benchmarks.mixing import Mixing, Mixture, mix, within
-from soundsieve.evaluation.benchmarks.recordings import Recordings
+from soundsieve.evaluation.benchmarks.mixing import Mixture, within
 from soundsieve.evaluation.benchmarks.tables import read_rows
 from soundsieve.evaluation.report import sha256
 
@@ -29,21 +28,21 @@ _LEVEL_DIGITS = 4
 
 def make(
     examples: Iterable[tuple[int, Example]],
-    mixing: Mixing,
-    recordings: Recordings,
+    mixed_of: Callable[[Example], Mixture],
     folder: str | Path,
     *,
-    seed: int = 0,
+    sample_rate: int,
+    peak: float = 0.9,
     leave_out: bool = False,
 ) -> Iterator[tuple[Example, str]]:
     """Write the mixtures and targets of a list, and at the end their list.
 
     Args:
         examples: of a list, each with its place there, by which its files are numbered.
-        mixing: how they are mixed. A ready-made mixture past full scale is turned down too.
-        recordings: the audio.
+        mixed_of: mixes one.
         folder: where the files go; what is there under their names is replaced.
-        seed: of what is drawn.
+        sample_rate: of the mixtures, in Hz.
+        peak: to which a mixture past full scale is turned down, target and all.
         leave_out: go on with the others where an example cannot be mixed.
 
     Yields:
@@ -52,19 +51,19 @@ def make(
     Raises:
         AudioError: an example, or every one, cannot be mixed, or a file cannot be written.
     """
-    folder, rate = Path(folder), recordings.sample_rate
+    folder = Path(folder)
     made, checks = [], {}
     for index, example in examples:
         try:
-            mixed = within(mix(example, mixing, recordings, sample_rate=rate, seed=seed), mixing.peak)
+            mixed = within(mixed_of(example), peak)
         except AudioError as error:
             if not leave_out:
                 raise AudioError(f"{error}; --allow-missing makes the rest without it") from error
             yield example, str(error)
             continue
-        written, sums = _write(mixed, folder, f"{index:0{_DIGITS}d}.wav", rate)
-        seconds = f"{len(mixed.mixture) / rate:g}"
-        checks[example.example_id] = {"sample_rate": str(rate), "seconds": seconds, **sums}
+        written, sums = _write(mixed, folder, f"{index:0{_DIGITS}d}.wav", sample_rate)
+        seconds = f"{len(mixed.mixture) / sample_rate:g}"
+        checks[example.example_id] = {"sample_rate": str(sample_rate), "seconds": seconds, **sums}
         made.append(_as_ready(example, mixed, written))
         yield example, ""
     if not made:
