@@ -27,6 +27,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from parallel_data_free_tables import TABLES, retrieval_cost_table, runs_table
 from speed_tables import audiosep_speed_table, clapsep_speed_table, speed_of, speed_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,18 +40,30 @@ NOT_YET = "*Not measured yet.*\n"
 
 def quality_table(result: dict[str, Any]) -> str:
     """What `soundsieve evaluate` measured: the mixture, every way to ask, the ceiling; and what is not there."""
-    from soundsieve.evaluation.report import absent_table, condition_table
+    from soundsieve.evaluation.questions import setting_of
+    from soundsieve.evaluation.report import absent_table, condition_table, setting_table
 
     run = result["run"]
-    meanings = "\n".join(f"- **{name}**: {entry['meaning']}" for name, entry in result["conditions"].items())
+    equal = {name: entry["meaning"] for name, entry in result["conditions"].items() if not setting_of(name)}
+    meanings = "\n".join(f"- **{name}**: {meaning}" for name, meaning in equal.items())
     environment = run["environment"]
     about = (
         f"{run['pairs']} mixtures, both sounds of each asked for. 95% intervals by a bootstrap over mixtures.\n"
         f"Made by `{run['command']}`, with soundsieve {environment['soundsieve']} and torch {environment['torch']} "
         f"on {environment['machine']}; weights sha256 `{run['weights_sha256'][:16]}`."
     )
-    parts = [condition_table(result), meanings + "\n", absent_table(result), about + "\n"]
+    parts = [condition_table(result), meanings + "\n", setting_table(result), absent_table(result), about + "\n"]
     return "\n".join(part for part in parts if part)
+
+
+def listed_table(result: dict[str, Any]) -> str:
+    """What `soundsieve evaluate` measured on a published list, beside published scores."""
+    from soundsieve.evaluation.listed_report import condition_table
+
+    run = result["run"]
+    left_out = f", {run['left_out']} left out" if run["left_out"] else ""
+    about = f"{run['benchmark']}: {run['examples']} examples{left_out}, {run['mixing']}. Made by `{run['command']}`."
+    return condition_table(result) + f"\n{about}\n"
 
 
 def long_table(result: dict[str, Any]) -> str:
@@ -93,11 +106,25 @@ def split_table(result: dict[str, Any]) -> str:
 def presence_table(result: dict[str, Any]) -> str:
     """What `benchmarks/presence.py` measured."""
     lines = ["| presence from | ROC AUC | found where it is | alarms where it is not |", "| --- | ---: | ---: | ---: |"]
-    for key, name in {"given": "what a user is given", "energy": "energy alone, fitted here"}.items():
-        row = result[key]
+    for name, row in {"what a user is given": result["given"], **result["tried"]}.items():
         lines.append(f"| {name} | {row['auc']:.3f} | {row['found']:.0%} | {row['false_alarms']:.0%} |")
+    fitted = "these very mixtures" if result["fitted_on"] == result["split"] else f"{result['fitted_on']} mixtures"
     about = f"{result['mixtures']} {result['split']} mixtures, each asked for both of its sounds and for one it lacks."
-    lines += ["", f"{about} {_where(result)}"]
+    lines += ["", f"{about} All but the first row are fitted to {fitted}. {_where(result)}"]
+    return "\n".join(lines) + "\n"
+
+
+def presence_cost_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/presence_cost.py` measured."""
+    lines = [
+        "| precision | time for a look at the presence | peak memory without | with | of `extract` |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, row in result["rows"].items():
+        peaks = " | ".join(f"{row[f'{what}_mib']:.0f} MiB" for what in ("unlooked", "looked", "extract"))
+        lines.append(f"| {name} | {row['ratio'] - 1:+.0%} | {peaks} |")
+    about = f"{result['seconds']} s, base size, weights made up, answers with and without in turns, {result['repeats']}"
+    lines += ["", f"{about} of each. {_where({'model': 'clapsep', **result})}"]
     return "\n".join(lines) + "\n"
 
 
@@ -332,6 +359,10 @@ def render(name: str) -> str:
         return compare_table(name.removeprefix("compare-"))
     if name.startswith("log-"):
         return log_table(name.removeprefix("log-"))
+    part, _, of = name.partition("-")
+    if of == "parallel_data_free":
+        measured = RESULTS / f"{of}.json"
+        return TABLES[part](json.loads(measured.read_text("utf-8"))) if measured.exists() else NOT_YET
     path = RESULTS / f"{name.removeprefix('labels-')}.json"
     if not path.exists():
         return NOT_YET
@@ -349,10 +380,14 @@ def render(name: str) -> str:
         "stereo": stereo_table,
         "split": split_table,
         "presence": presence_table,
+        "presence_cost": presence_cost_table,
         "spans": spans_table,
         "seams": seams_table,
+        "benchmark": listed_table,
         "caption_cache": caption_cache_table,
         "two_sdri": two_sdri_table,
+        "parallel_data_free": runs_table,
+        "retrieval_cost": retrieval_cost_table,
     }
     return kinds.get(result.get("kind"), quality_table)(result)
 

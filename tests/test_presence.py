@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -143,6 +145,14 @@ def test_nothing_is_compared_where_energy_settles_it() -> None:
     assert not system.compared
     known = presence.BY_AGREEMENT  # not even full agreement would reach a half there
     assert known.bias + known.energy * presence._HEARD_FROM_DB + known.agreement < 0
+
+
+def test_the_constants_are_those_of_the_benchmark() -> None:
+    file = Path(__file__).parents[1] / "benchmarks" / "results" / "presence-clapsep-validation.json"
+    tried = json.loads(file.read_text("utf-8"))["tried"]
+    for known, name in ((presence.BY_ENERGY, "energy"), (presence.BY_AGREEMENT, "energy and agreement")):
+        slopes = [known.energy, known.agreement][: len(tried[name]["constants"]["slopes"])]
+        assert tried[name]["constants"] == {"slopes": slopes, "bias": known.bias}
 
 
 def test_energy_alone_where_it_is_asked_for() -> None:

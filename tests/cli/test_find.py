@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from identity_system import IdentitySystem
 from signals import tone
 
@@ -147,3 +148,27 @@ def test_moments(words: str, expected: tuple[float, float]) -> None:
 def test_no_moments(words: str) -> None:
     with pytest.raises(QueryError, match="is no moment"):
         moment(words)
+
+
+def test_who_is_told_nothing_costs_nothing(soundsieve, recording, make_model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers are compared with the query for those who are told whether it is there."""
+    compared: list[torch.Tensor] = []
+
+    def agreement(_: IdentitySystem, target: torch.Tensor, condition: object) -> torch.Tensor:
+        compared.append(target)
+        return torch.ones(1)
+
+    monkeypatch.setattr(IdentitySystem, "compares", True)
+    monkeypatch.setattr(IdentitySystem, "agreement", agreement)
+    asked = [recording("street.wav"), "--force", "--model", make_model(presence=None)]
+    for arguments, times in (
+        (("extract", "a dog", *asked), 1),
+        (("extract", "a dog", *asked, "--quiet"), 0),
+        (("extract", "a dog", *asked, "--quiet", "--json"), 1),
+        (("split", *asked[:1], "a dog", "rain", *asked[1:]), 2),
+        (("split", *asked[:1], "a dog", "rain", *asked[1:], "--quiet"), 0),
+    ):
+        compared.clear()
+        code, _, err = soundsieve(*arguments)
+        assert (code, len(compared)) == (0, times), err
+    assert soundsieve("find", "a dog", asked[0], *asked[2:])[1] == "street.wav:0.00-0.30  0.89\n"
