@@ -137,11 +137,14 @@ def test_missing_recordings(soundsieve: Run, run: Run, sounds: Path) -> None:
         "--allow-missing goes on without them\n"
     )
     assert soundsieve("evaluate", *listed, "-o", "x.json") == (2, "", told)
-    assert run("mixtures", "make", *listed, "-o", "made") == (2, "", told)
+    assert run("mixtures", "make", *listed, "-o", "made", "--missing", "gone.txt") == (2, "", told)
+    assert Path("gone.txt").read_text().split() == [f"gone{n}.wav" for n in range(12)]
     assert not Path("x.jsonl").exists()
     assert not Path("made").exists()
 
-    code, out, err = soundsieve("evaluate", *listed, "--allow-missing", "--metrics", "sdr", "-o", "x.json")
+    how = ("--allow-missing", "--missing", "gone-too.txt", "--metrics", "sdr", "-o", "x.json")
+    code, out, err = soundsieve("evaluate", *listed, *how)
+    assert Path("gone-too.txt").read_text() == Path("gone.txt").read_text()
     assert (code, err) == (0, "")
     assert "left out 12 of 14 examples: 12 for want of 12 recordings, 0 that cannot be mixed" in out
     summary = json.loads(Path("x.json").read_text())
@@ -243,4 +246,4 @@ def test_the_mixtures_of_the_project_are_written_and_measure_the_same(soundsieve
     assert of_files == pytest.approx(of_pairs, abs=0.01)
     code, _, err = run("mixtures", "make", "corpus", *lists, "--mix", "snr:3", "-o", "other")
     assert (code, err.count("\n")) == (2, 1)
-    assert "corpus is mixed in one way" in err
+    assert "corpus is whole, and mixed in one way" in err

@@ -20,6 +20,7 @@ from soundsieve.cli.list_options import (
     AudioOption,
     LimitOption,
     ListOption,
+    MissingOption,
     MixOption,
     SeedOption,
     opened,
@@ -93,6 +94,7 @@ def evaluate(
     mix: MixOption = None,
     shots: Annotated[int, typer.Option(min=1, help="Example clips for the way `examples`.", rich_help_panel=LISTS)] = 5,
     allow_missing: AllowMissingOption = False,
+    missing: MissingOption = None,
 ) -> None:
     """Measure a model: SDR improvement with 95% intervals for every way to ask, and what it answers in vain.
 
@@ -106,10 +108,8 @@ def evaluate(
     """
     from soundsieve.evaluation import pairs as lists
 
-    if benchmark == CORPUS and (list_file or audio or mix or allow_missing):
-        raise ConfigError(
-            f"{CORPUS} has its own list and clips: --list, --audio, --mix and --allow-missing are for others"
-        )
+    if benchmark == CORPUS and (list_file or audio or mix or allow_missing or missing):
+        raise ConfigError(f"{CORPUS} has its own list and clips: --list, --audio, --mix, --missing are for others")
     if benchmark != CORPUS and make_pairs:
         raise ConfigError(f"--make-pairs draws the list of {CORPUS}; {benchmark} has a published one")
     sounds = lists.decoded(clips.parent)
@@ -155,6 +155,7 @@ def evaluate(
             shots=shots,
             batch_size=batch_size,
             allow_missing=allow_missing,
+            names_to=missing,
             output=output,
             command=command,
         )

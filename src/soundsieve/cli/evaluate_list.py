@@ -29,6 +29,7 @@ def evaluate_list(
     shots: int,
     batch_size: int,
     allow_missing: bool,
+    names_to: Path | None,
     output: Path | None,
     command: str,
 ) -> None:
@@ -45,6 +46,7 @@ def evaluate_list(
         shots: example clips for the condition ``examples``.
         batch_size: mixtures separated at once.
         allow_missing: go on without examples whose recordings are missing, or cannot be mixed.
+        names_to: a file for the names of all missing recordings.
         output: the summary (JSON); rows and tables go beside. None: the table is printed alone.
         command: what was typed.
     """
@@ -54,7 +56,7 @@ def evaluate_list(
 
     benchmark = chosen.benchmark
     asking = chosen.asking(conditions or benchmark.conditions, shots, metrics)
-    examples, missing = chosen.present(asking, allow_missing=allow_missing)
+    examples, missing = chosen.present(asking, allow_missing=allow_missing, names_to=names_to)
     separator = load()
     system = separator.system
     asked = sum(len(asking.queries(example, system.queries)) for example in examples)

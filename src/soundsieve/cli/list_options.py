@@ -47,6 +47,15 @@ AllowMissingOption: TypeAlias = Annotated[
         rich_help_panel=LISTS,
     ),
 ]
+MissingOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--missing",
+        metavar="FILE",
+        help="Write the names of all missing recordings to a file, one a line.",
+        rich_help_panel=LISTS,
+    ),
+]
 SeedOption: TypeAlias = Annotated[int, typer.Option(help="Of what is drawn.")]
 LimitOption: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Take the first examples only.")]
 
@@ -82,16 +91,26 @@ class Opened:
         measured = tuple(metrics) or measured_for(self.benchmark.metrics)
         return Asking(self.mixing, self.recordings, tuple(conditions), shots, self.seed, measured)
 
-    def present(self, asking: Asking, *, allow_missing: bool) -> tuple[list[Example], list[str]]:
+    def present(
+        self, asking: Asking, *, allow_missing: bool, names_to: Path | None = None
+    ) -> tuple[list[Example], list[str]]:
         """Examples whose recordings are all there, and the recordings that are not.
+
+        Args:
+            asking: what is asked, which may need example clips.
+            allow_missing: go on where some are not.
+            names_to: a file for the names of all that are not, one a line.
 
         Raises:
             AudioError: some are not, and that is not allowed; or there is no example left.
         """
         from soundsieve.evaluation.benchmarks.recordings import tell_missing
         from soundsieve.evaluation.listed import present
+        from soundsieve.evaluation.report import write_text
 
         found, missing = present(self.examples, asking)
+        if names_to is not None:
+            write_text(names_to, "".join(f"{name}\n" for name in missing))
         if missing and not (found and allow_missing):
             left_out, total = len(self.examples) - len(found), len(self.examples)
             told = tell_missing(missing, self.recordings.folder, left_out=left_out, examples=total)

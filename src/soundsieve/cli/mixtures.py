@@ -16,6 +16,7 @@ from soundsieve.cli.list_options import (
     AudioOption,
     LimitOption,
     ListOption,
+    MissingOption,
     MixOption,
     Opened,
     SeedOption,
@@ -38,6 +39,7 @@ def make(
     seed: SeedOption = 0,
     limit: LimitOption = None,
     allow_missing: AllowMissingOption = False,
+    missing: MissingOption = None,
     force: Annotated[bool, typer.Option("--force", "--overwrite", help="Replace the mixtures that are there.")] = False,
 ) -> None:
     """Write the mixtures of a list and the targets in them as WAV files of 24 bits, with a list and its checksums.
@@ -52,12 +54,14 @@ def make(
     if (output / made.LIST).exists() and not force:
         raise ConfigError(f"{output} holds mixtures: replace them (--force), or name another folder")
     if benchmark == CORPUS:
-        if mix or sample_rate or allow_missing:
-            raise ConfigError(f"{CORPUS} is mixed in one way: --mix, --sample-rate and --allow-missing are for others")
+        if mix or sample_rate or allow_missing or missing:
+            raise ConfigError(
+                f"{CORPUS} is whole, and mixed in one way: --mix, --sample-rate, --missing are for others"
+            )
         work = _of_corpus(list_file or Path("benchmarks/pairs.csv"), audio or Path("benchmarks/clips"), limit)
     else:
         chosen = opened(benchmark, list_file, audio, mix=mix, seed=seed, limit=limit, sample_rate=sample_rate)
-        work = _of_list(chosen, allow_missing=allow_missing)
+        work = _of_list(chosen, allow_missing=allow_missing, names_to=missing)
     making = made.make(
         work.examples, work.mixed_of, output, sample_rate=work.sample_rate, peak=work.peak, leave_out=allow_missing
     )
@@ -84,7 +88,7 @@ class _Work:
     missing: int = 0
 
 
-def _of_list(chosen: Opened, *, allow_missing: bool) -> _Work:
+def _of_list(chosen: Opened, *, allow_missing: bool, names_to: Path | None) -> _Work:
     from soundsieve.evaluation.benchmarks.mixing import mix
 
     rate = chosen.recordings.sample_rate
@@ -92,7 +96,7 @@ def _of_list(chosen: Opened, *, allow_missing: bool) -> _Work:
     def mixed_of(example: Example) -> Mixture:
         return mix(example, chosen.mixing, chosen.recordings, sample_rate=rate, seed=chosen.seed)
 
-    present, missing = chosen.present(chosen.asking(), allow_missing=allow_missing)
+    present, missing = chosen.present(chosen.asking(), allow_missing=allow_missing, names_to=names_to)
     names = {example.example_id for example in present}
     examples = [(place, example) for place, example in enumerate(chosen.examples) if example.example_id in names]
     described = chosen.mixing.describe()
