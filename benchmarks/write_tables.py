@@ -7,8 +7,8 @@ A page asks for a table with a pair of comments; what stands between them is rep
 
 NAME is a file of benchmarks/results without its suffix: `speed` as `benchmarks/speed.py` writes it, others likewise by
 the script of that name, and anything else as `soundsieve evaluate -o` does. `labels-NAME` lists what the model of that
-file separates best and worst, `compare-NAME` sets all files that begin with NAME side by side, `log-NAME` is a training
-run's log.csv, kept as NAME.csv, and `speed-of-NAME` are one system's rows of `audiosep_speed`. Three names need no
+file separates best and worst, `compare-NAME` sets all files that begin with NAME beside the embedded model, `log-NAME` is
+a training run's log.csv, kept as NAME.csv, and `speed-of-NAME` are one system's rows of `audiosep_speed`. Three names need no
 file: `models` is the catalogue of models, `benchmarks` the one of benchmarks, and `checksum` is one line about the
 embedded model's weights.
 
@@ -186,10 +186,9 @@ def labels_table(result: dict[str, Any], shown: int = 8, at_least: int = 4) -> s
 
 
 def compare_table(prefix: str) -> str:
-    """Several measured models side by side, by what they are asked with."""
-    found = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob(f"{prefix}*.json"))}
-    if not found:
-        return NOT_YET
+    """Several measured models beside the embedded one, by what they are asked with."""
+    paths = [*sorted(RESULTS.glob(f"{prefix}*.json")), RESULTS / "starter.json"]
+    found = {path.stem: json.loads(path.read_text("utf-8")) for path in paths}
     asked = ["text", "text+exclude", "paraphrase", "example"]
     lines = [f"| SDRi, dB | {' | '.join(asked)} | selectivity |", f"| --- | {'---: | ' * len(asked)}---: |"]
     for name, result in found.items():
