@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from soundsieve import audio
+from soundsieve.evaluation.rows import Kept, read_rows
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -103,6 +104,37 @@ def test_audiosep_ready_made_or_mixed_anew(soundsieve: Run, run: Run, sounds: Pa
     assert rows("ready.jsonl")[0]["snr_db"] == pytest.approx(0, abs=1e-3)
     assert soundsieve("evaluate", "audiosep-esc50", *listed, "--mix", "snr:3", "-o", "anew.json")[0] == 0
     assert rows("anew.jsonl")[0]["snr_db"] == pytest.approx(3, abs=1e-3)
+
+
+def test_an_interrupted_run_goes_on(soundsieve: Run, sounds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = (
+        "evaluate",
+        "clapsep-audiocaps",
+        "--list",
+        "some_eval.csv",
+        "--audio",
+        sounds,
+        "--metrics",
+        "sdr",
+        "-o",
+    )
+    assert soundsieve(*arguments, "whole.json")[0] == 0
+    append = Kept.append
+
+    def interrupted(kept: Kept, row: dict[str, Any]) -> None:
+        if len(kept.rows) == 8:
+            raise KeyboardInterrupt
+        append(kept, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Kept, "append", interrupted)
+        assert soundsieve(*arguments, "cut.json")[0] == 130
+    assert len(read_rows("cut.jsonl.part")) == 8
+    code, _, err = soundsieve(*arguments, "cut.json")
+    assert (code, err) == (0, "going on after 8 answers that were measured before\n")
+    timeless = [[row | {"seconds": None} for row in rows(f"{name}.jsonl")] for name in ("cut", "whole")]
+    assert sorted(timeless[0], key=str) == sorted(timeless[1], key=str)
+    assert not Path("cut.jsonl.part").exists()
 
 
 def test_voicebank_has_no_list(soundsieve: Run, sounds: Path) -> None:
