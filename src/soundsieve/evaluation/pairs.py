@@ -24,6 +24,7 @@ from torch import Tensor
 
 from soundsieve.dsp.mixing import fit_length, loudest_offset, mix_at_snr, scale_to_rms_db
 from soundsieve.errors import AudioError, ConfigError
+from soundsieve.evaluation.benchmarks.tables import read_rows
 from soundsieve.evaluation.json_list import read_json_list
 from soundsieve.files import replacing
 
@@ -128,7 +129,7 @@ def read_clips(path: str | Path, *, split: str | None = None, labelled: bool = T
     if Path(path).suffix.lower() == ".json":
         rows = read_json_list(path, captions=labelled)
     else:
-        rows = _read_csv(path, required=[name for name in names[:4] if name not in unread])
+        rows = read_rows(path, required=[name for name in names[:4] if name not in unread])
     clips = [Clip(**({name: row[name] for name in names if row.get(name) is not None} | unread)) for row in rows]
     if split is not None:
         clips = [clip for clip in clips if clip.split in ("", split)]
@@ -312,7 +313,7 @@ def read_pairs(path: str | Path, clips: Mapping[str, ClipLike]) -> list[Pair]:
         ConfigError: the file cannot be read, is not such a list, or names a clip that ``clips`` lacks.
     """
     pairs = []
-    for row in _read_csv(path, required=_COLUMNS):
+    for row in read_rows(path, required=_COLUMNS):
         try:
             first_offset, second_offset, pair_id = (
                 int(row[name]) for name in ("first_offset", "second_offset", "pair_id")
@@ -338,7 +339,7 @@ def read_paraphrases(path: str | Path) -> dict[str, list[str]]:
         ConfigError: the file cannot be read or lacks a column.
     """
     wordings: dict[str, list[str]] = defaultdict(list)
-    for row in _read_csv(path, required=["label", "text"]):
+    for row in read_rows(path, required=["label", "text"]):
         wordings[row["label"]].append(row["text"])
     return dict(wordings)
 
@@ -362,18 +363,3 @@ def read_labels(path: str | Path, clips: Iterable[ClipLike]) -> frozenset[str]:
     if unknown or not labels:
         raise ConfigError(f"{path}: no clip is labelled '{unknown[0]}'" if unknown else f"{path} names no label")
     return frozenset(labels)
-
-
-def _read_csv(path: str | Path, *, required: Sequence[str]) -> list[dict[str, str]]:
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
-    missing = [name for name in required if name not in (reader.fieldnames or [])]
-    if missing:
-        raise ConfigError(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
-    if any(row[name] is None for row in rows for name in required):
-        raise ConfigError(f"{path} has a row with too few values")
-    return rows
