@@ -81,8 +81,8 @@ def _violin(axes: Axes, values: np.ndarray, at: float, height: float, colour: st
     low, first, median, third, high = np.percentile(values, [2.5, 25, 50, 75, 97.5])
     middle = values[(values >= low) & (values <= high)]
     if len(middle) >= _SMALLEST_VIOLIN and high > low:
-        bodies: Any = axes.violinplot(middle, [at], orientation="horizontal", widths=height, showextrema=False)["bodies"]
-        for body in bodies:
+        drawn: Any = axes.violinplot(middle, [at], orientation="horizontal", widths=height, showextrema=False)
+        for body in drawn["bodies"]:
             body.set(facecolor=colour, edgecolor=colour, alpha=0.45, linewidth=0.8)
     else:
         axes.plot(values, np.full(len(values), at), "|", color=colour, markersize=7)

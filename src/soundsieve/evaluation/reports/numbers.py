@@ -141,19 +141,21 @@ def score_rows(run: Run) -> tuple[list[str], list[list[str]]]:
     """
     columns = [name for name in run.columns if name != "energy_db"]
     distances = {name: frechet_of_rows(of) for name, of in _present(run).items()}
+    heard = any(distance is not None for distance in distances.values())
     lines = []
     for name, rows in _present(run).items():
-        cells = []
-        for column in columns:
-            full = all(row.get(column) is not None for row in rows)
-            found = point(None, rows, column) if full else None
-            digits = 1 if METRICS[column].unit else 3
-            shown = {"mean": found.mean, "interval": [found.low, found.high]} if found else {}
-            cells.append(span(shown, digits) if shown else "")
-        distance = [f"{distances[name]:.4f}" if distances[name] is not None else ""]
-        lines.append([name, str(len(rows)), *cells, *(distance if any(distances.values()) else [])])
-    titles = [titled(name) for name in columns] + (["FAD"] if any(distances.values()) else [])
-    return ["query", "n", *titles], lines
+        cells = [_mean(rows, column) for column in columns]
+        if heard:
+            cells.append("" if distances[name] is None else f"{distances[name]:.4f}")
+        lines.append([name, str(len(rows)), *cells])
+    return ["query", "n", *map(titled, columns), *["FAD"] * heard], lines
+
+
+def _mean(rows: Sequence[Row], column: str) -> str:
+    if any(row.get(column) is None for row in rows):
+        return ""
+    found = point(None, rows, column)
+    return span({"mean": found.mean, "interval": [found.low, found.high]}, 1 if METRICS[column].unit else 3)
 
 
 def _present(run: Run) -> dict[str, list[Row]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -85,7 +85,12 @@ def of_corpus(system: System, clips: Path, pairs: Path, paraphrases: Path) -> Re
 
 
 def of_list(system: System, examples: Sequence[Example], asking: Asking) -> Replay:
-    """For rows about a benchmark's list; arguments are as for `listed.evaluate`.
+    """For rows about a benchmark's list.
+
+    Args:
+        system: what is asked.
+        examples: of the list.
+        asking: how they are mixed; in which way they are asked, and by how many clips, the row says.
 
     Raises:
         ConfigError: later, when a row is of none of its examples.
@@ -94,7 +99,8 @@ def of_list(system: System, examples: Sequence[Example], asking: Asking) -> Repl
 
     def again(row: Row) -> Heard:
         example = by_name.get(str(row.get("example")))
-        query = asking.queries(example, system.queries).get(row["condition"]) if example else None
+        as_then = replace(asking, conditions=(row["condition"],), shots=row.get("shots", asking.shots))
+        query = as_then.queries(example, system.queries).get(row["condition"]) if example else None
         if example is None or query is None:
             raise ConfigError(f"example {row.get('example')} of the list cannot be asked again by {row['condition']}")
         rate = asking.recordings.sample_rate
