@@ -71,7 +71,7 @@ def test_commands_in_documents_run(
 
     runs = command[1] in ("extract", "split", "find", "models")
     with pytest.raises(SystemExit) as end:
-        parts = command[1:3] if command[1] == "cache" else command[1:2]
+        parts = command[1:3] if command[1] in ("cache", "listen", "mixtures") else command[1:2]
         main(command[1 : command.index("&&") if "&&" in command else None] if runs else [*parts, "--help"])
     said = capsys.readouterr()
     assert not end.value.code, said.err

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from soundsieve.cli.screen import columns
 from soundsieve.errors import ConfigError
 
 
@@ -38,10 +39,8 @@ def compare(
         seed=seed,
     )
     names = (first.stem, second.stem) if first.stem != second.stem else (str(first), str(second))
-    table = comparing.table(compared, names)
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    for line in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for line in columns(comparing.table(compared, names)):
+        print(line)
     if output is not None:
         about = {"first": str(first), "second": str(second), "seed": seed}
         report.write_summary(output, comparing.summary(compared, about))

@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("soundsieve.cli.train", "Train a model from a recipe."),
     "evaluate": ("soundsieve.cli.evaluate", "Measure a model on test mixtures."),
     "compare": ("soundsieve.cli.compare", "Tell whether one run of evaluate beats another."),
+    "report": ("soundsieve.cli.report", "Make a page of what was measured: tables, figures, examples."),
+    "listen": ("soundsieve.cli.listen", "Make a listening test, or tell how its raters rated."),
     "mixtures": ("soundsieve.cli.mixtures", "Write the mixtures of a benchmark's list, or check them."),
     "cache": ("soundsieve.cli.cache", "Write captions, embed them, and look up what a sound retrieves."),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from soundsieve.cli.screen import columns
+
 
 def models() -> None:
     """List the models that have a name: size, sample rate, licence, and whether they are at hand.
@@ -15,6 +17,5 @@ def models() -> None:
         size = "-" if entry.size_mb is None else f"{entry.size_mb:.1f} MB"
         at_hand = "yes" if entry.at_hand else "no"
         rows.append((entry.name, size, f"{entry.sample_rate} Hz", entry.licence, at_hand, entry.summary))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in columns(rows):
+        print(line)

@@ -6,10 +6,17 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
 _SHOWN_AFTER_S = 2.0
 _EVERY_S = 0.2
 _CLEAR = "\r\x1b[K"
+
+
+def columns(lines: Sequence[Sequence[str]]) -> list[str]:
+    """A table as lines of text whose columns stand under each other."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 class Screen:
