@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,7 +84,13 @@ def make(
     about = items()
     systems = {name: _answering(where, device) for name, where in places.items()}
     page, secret = making.make(about, systems, reference=reference, mixture=mixture, title=title)
-    write_summary(key, secret)
+    known = {
+        "command": shlex.join(["soundsieve", *sys.argv[1:]]),
+        "benchmark": benchmark,
+        "systems": places,
+        "seed": seed,
+    }
+    write_summary(key, secret | {"about": known})
     write_text(output, page)
     print(f"{output}: {len(about)} mixtures, {len(secret['stimuli'])} sounds to rate")
     print(f"{key}: which is whose; keep it from the raters")

@@ -84,7 +84,7 @@ def test_a_page_draws_what_the_rows_tell() -> None:
 def test_hostile_texts_stay_texts() -> None:
     bad = [row | {"label": HOSTILE, "condition": HOSTILE, "query": HOSTILE} for row in rows()]
     bad += [row | {"label": "$\\frac{$", "condition": HOSTILE} for row in rows()]
-    about = {"run": {"model": HOSTILE, "benchmark": HOSTILE}, "not_applicable": {"sdr": HOSTILE}}
+    about = {"run": {"model": HOSTILE, "benchmark": HOSTILE}, "not_applicable": {"pesq": HOSTILE}}
     found = sections(page.report([Run(HOSTILE, bad, about)], curves={HOSTILE: {HOSTILE: [(0.0, 1.0)]}}))
     assert not [tag for tag, _ in found.tags if tag == "script"]
     assert HOSTILE in found.text("td")
@@ -100,6 +100,33 @@ def test_what_does_not_apply_is_said_and_not_printed(tmp_path: Path) -> None:
     found = sections(made)
     assert why in found.text("li")
     assert "SDRi" not in found.text("th")
+
+
+def test_what_does_not_apply_is_left_out_even_if_it_was_measured() -> None:
+    both = [row | {"sdr": 1.0, "clap_score": 0.5} for row in rows()]
+    run = Run("anew", both, {"not_applicable": {"sdr": "SDR needs answers that line up"}})
+    assert run.columns == ["clap_score"]
+    assert "SDR" not in sections(page.report([run])).text("th")
+
+
+def test_runs_of_one_model_by_other_numbers_of_clips_make_one_line() -> None:
+    about = {"run": {"model": "m", "benchmark": "esc"}}
+    runs = [Run(f"shots{n}", [row | {"shots": n, "condition": "examples"} for row in rows()], about) for n in (1, 2, 5)]
+    found = sections(page.report(runs))
+    assert "shots" in found.values("id")
+    assert {"1", "2", "5"} <= set(found.texts["text"])
+    other = sections(page.report([*runs, Run("n", runs[0].rows, {"run": {"model": "n", "benchmark": "esc"}})]))
+    assert "n, esc, example" not in other.texts["text"]  # of it there is one number alone
+
+
+def test_numbers_have_to_be_numbers(tmp_path: Path) -> None:
+    for row, problem in (
+        ({"sdri": "high"}, "sdri of an answer is 'high'"),
+        ({"condition": 3}, "condition of an answer is 3"),
+    ):
+        write_rows(tmp_path / "a.jsonl", [rows()[0] | row])
+        with pytest.raises(ConfigError, match=problem):
+            read([tmp_path / "a.jsonl"])
 
 
 def test_runs_of_several_benchmarks_stand_apart() -> None:

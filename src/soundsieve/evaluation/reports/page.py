@@ -132,11 +132,16 @@ class Report:
         )
 
     def _clips(self) -> Iterator[Section]:
-        shots, lengths = {}, {}
+        """Runs of one model about one benchmark are taken together: each may be of another number of clips."""
+        pooled: dict[str, list[Row]] = {}
         for run, way, rows in self._ways():
             if "example" in way:
-                shots[self._line(run, way)] = numbers.by_shots(rows, self.metric)
-                lengths[self._line(run, way)] = numbers.against(rows, "like_s", self.metric)
+                model = run.facts.get("model", run.name)
+                several = {(other.facts.get("model", other.name), other.benchmark) for other in self.runs}
+                line = way if len(several) == 1 else f"{model}, {run.benchmark}, {way}"
+                pooled.setdefault(line, []).extend(rows)
+        shots = {line: numbers.by_shots(rows, self.metric) for line, rows in pooled.items()}
+        lengths = {line: numbers.against(rows, "like_s", self.metric) for line, rows in pooled.items()}
         title = "Against the example clips"
         yield from self._curves(f"{title}: how many", shots, "clips", "shots", "nothing was asked by several clips")
         yield from self._curves(

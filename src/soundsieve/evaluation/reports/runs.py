@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from soundsieve.errors import ConfigError
@@ -16,6 +17,8 @@ from soundsieve.metrics import METRICS
 
 GAINS = tuple(name for name, metric in METRICS.items() if metric.unit == "dB" and name.endswith("i"))
 """What was gained over the unprocessed mixture."""
+
+_NUMBERS = (*METRICS, "snr_db", "like_s", "presence")
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,11 @@ class Run:
 
     @property
     def columns(self) -> list[str]:
-        """The metrics that some row has, in the order of the tables."""
-        return [name for name in METRICS if any(row.get(name) is not None for row in self.rows)]
+        """The metrics that some row has and that apply, in the order of the tables."""
+        excluded = {gain for name in self.about.get("not_applicable", {}) for gain in (name, f"{name}i")}
+        return [
+            name for name in METRICS if name not in excluded and any(row.get(name) is not None for row in self.rows)
+        ]
 
     @property
     def not_applicable(self) -> list[str]:
@@ -70,9 +76,20 @@ def read(paths: Sequence[Path]) -> list[Run]:
         answers = [row for row in rows if row.get("condition") not in (None, LEFT_OUT)]
         if not answers:
             raise ConfigError(f"{path} holds no answers; `soundsieve evaluate -o` writes one for each line")
+        _check(path, answers)
         name = path.stem if stems.count(path.stem) == 1 else str(path)
         runs.append(Run(name, answers, _summary(path.with_suffix(".json")), len(rows) - len(answers)))
     return runs
+
+
+def _check(path: Path, rows: Sequence[Row]) -> None:
+    for row in rows:
+        wrong = next((name for name in _NUMBERS if not isinstance(row.get(name), (int, float, NoneType))), None)
+        if wrong or not isinstance(row["condition"], str):
+            which = wrong or "condition"
+            raise ConfigError(
+                f"{path}: {which} of an answer is {row[which]!r}; `soundsieve evaluate` writes no such row"
+            )
 
 
 def _summary(path: Path) -> dict[str, Any]:
