@@ -79,12 +79,23 @@ def test_bf16_is_for_systems_that_convolve() -> None:
         check_precision("bf16", "meta")
 
 
-def test_bf16_where_it_is_no_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "shortest_s", lambda *_: [1.0, 1.0])
+@pytest.mark.parametrize(
+    ("says", "short_s", "fast"), [(True, 1.0, True), (False, 0.5, True), (False, 1.0, False)], ids=str
+)
+def test_bf16_where_the_processor_says_so_or_is_faster(
+    says: bool, short_s: float, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": says}, raising=False)
+    monkeypatch.setattr(precision, "shortest_s", lambda *_: [short_s, 1.0])
     precision.multiplies_bf16.cache_clear()
-    with pytest.raises(ConfigError, match="this processor is no faster in bfloat16; use precision float32"):
-        check_precision("bf16")
-    precision.multiplies_bf16.cache_clear()
+    try:
+        if fast:
+            check_precision("bf16")
+        else:
+            with pytest.raises(ConfigError, match="this processor is no faster in bfloat16; use precision float32"):
+                check_precision("bf16")
+    finally:
+        precision.multiplies_bf16.cache_clear()
 
 
 def test_float32_changes_nothing() -> None:
