@@ -74,7 +74,7 @@ def is_rounded(module: nn.Module) -> bool:
 @functools.lru_cache(maxsize=1)
 def multiplies_bf16() -> bool:
     """Whether the processor says that it multiplies bfloat16, or convolutions are faster in it (a few milliseconds)."""
-    said = getattr(torch.cpu, "get_capabilities", dict)()  # newer than the oldest torch that will do
+    said: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # newer than the oldest torch that will do
     return any(said.get(name) for name in ("avx512_bf16", "amx_bf16")) or _convolves_faster()
 
 
