@@ -98,9 +98,21 @@ def test_what_cannot_be_made_is_told(
     assert not list(Path.cwd().glob("listen*"))
 
 
-def test_the_corpus_takes_no_list(listed: list[object], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(*listed[:2], *listed[3:], "-o", "listen.html") == 2
-    assert "corpus has its own list" in capsys.readouterr().err
+def test_the_corpus_needs_no_list(
+    here: Path, make_model: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("benchmarks").symlink_to(CLIPS.parent)
+    model = ("listen", "make", "--system", f"quarter={make_model(gain=0.25)}", "--mixture", "-n", "2")
+    assert run(*model, "-o", "listen.html") == 0
+    assert "2 mixtures, 4 sounds to rate" in capsys.readouterr().out
+    key = json.loads(Path("listen.key.json").read_text())
+    captions = CLIPS.joinpath("clips.csv").read_text("utf-8")
+    for one in key["stimuli"].values():
+        assert one["query"] in captions
+        assert one["item"].count("-") == 1
+    assert key["about"]["benchmark"] == "corpus"
+    assert run(*model, "-o", "other.html", "--mix", "snr:0") == 2
+    assert "--mix is for others" in capsys.readouterr().err
 
 
 def test_scores_are_json(capsys: pytest.CaptureFixture[str], here: Path) -> None:

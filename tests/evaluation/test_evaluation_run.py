@@ -48,6 +48,12 @@ def test_the_plan_asks_in_every_way_that_it_can():
         assert (name, 1) not in asked
 
 
+def test_the_plan_takes_as_many_examples_as_wanted():
+    for shots in (1, 2, 9):
+        questions = plan(PAIRS, CLIPS, conditions=["examples"], shots=shots)
+        assert {len(question.query.like) for question in questions} == {min(shots, 2)}  # each label has two others
+
+
 def test_the_plan_is_drawn_by_its_seed():
     assert plan(PAIRS, CLIPS, paraphrases=WORDS) == plan(PAIRS, CLIPS, paraphrases=WORDS)
     assert plan(PAIRS, CLIPS, paraphrases=WORDS, seed=1) != plan(PAIRS, CLIPS, paraphrases=WORDS)

@@ -15,7 +15,6 @@ import typer
 from soundsieve.cli.evaluate_list import evaluate_list
 from soundsieve.cli.list_options import (
     CORPUS,
-    LISTS,
     AllowMissingOption,
     AudioOption,
     LimitOption,
@@ -92,7 +91,7 @@ def evaluate(
     list_file: ListOption = None,
     audio: AudioOption = None,
     mix: MixOption = None,
-    shots: Annotated[int, typer.Option(min=1, help="Example clips for the way `examples`.", rich_help_panel=LISTS)] = 5,
+    shots: Annotated[int, typer.Option(min=1, help="Example clips for the way `examples`, at most.")] = 5,
     allow_missing: AllowMissingOption = False,
     missing: MissingOption = None,
 ) -> None:
@@ -176,6 +175,7 @@ def evaluate(
         any_split=lists.read_clips(examples_from) if examples_from else (),
         any_folder=examples_from.parent if examples_from else ".",
         seed=seed,
+        shots=shots,
     )
     if not planned:
         raise ConfigError(f"nothing can be asked: '{model}' understands {', '.join(sorted(system.queries))}")
@@ -187,6 +187,7 @@ def evaluate(
         "paraphrases_sha256": report.sha256(paraphrases) if paraphrases.exists() else "",
         "examples_from_sha256": report.sha256(examples_from) if examples_from else "",
         "seed": seed,
+        "shots": shots,
     }
 
     started = time.perf_counter()

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soundsieve.cli.list_options import AudioOption, ListOption, MixOption, SeedOption, opened
+from soundsieve.cli.list_options import CORPUS, AudioOption, ListOption, MixOption, SeedOption, opened
 from soundsieve.cli.screen import columns
 from soundsieve.errors import ConfigError
 
 if TYPE_CHECKING:
+    from soundsieve.evaluation.benchmarks.example import Example
+    from soundsieve.evaluation.benchmarks.mixing import Mixture
     from soundsieve.evaluation.listening.items import Answering, Item
-
-CORPUS = "corpus"
 
 
 def make(
@@ -45,8 +45,6 @@ def make(
         bool, typer.Option("--mixture", help="Hide the unprocessed mixtures among the answers.")
     ] = False,
     title: Annotated[str, typer.Option(help="Of the page; raters see it.")] = "",
-    clips: Annotated[Path, typer.Option(help="List of clips (CSV) of corpus.")] = Path("benchmarks/clips/clips.csv"),
-    pairs: Annotated[Path, typer.Option(help="List of its mixtures (CSV).")] = Path("benchmarks/pairs.csv"),
     list_file: ListOption = None,
     audio: AudioOption = None,
     mix: MixOption = None,
@@ -71,17 +69,7 @@ def make(
         raise ConfigError(f"{there[0]} is there, and ratings may be of it: name another, or replace it (--force)")
     places = _named(system)
 
-    def items() -> list[Item]:
-        from soundsieve.evaluation.listening.items import of_corpus, of_list
-
-        if benchmark == CORPUS:
-            if list_file or audio or mix:
-                raise ConfigError(f"{CORPUS} has its own list and clips: --list, --audio and --mix are for others")
-            return of_corpus(clips, pairs, count=count, seed=seed)
-        chosen = opened(benchmark, list_file, audio, mix=mix, seed=seed, limit=None)
-        return of_list(chosen.examples, chosen.mixing, chosen.recordings, count=count, seed=seed)
-
-    about = items()
+    about = _items(benchmark, list_file, audio, mix=mix, seed=seed, count=count)
     systems = {name: _answering(where, device) for name, where in places.items()}
     page, secret = making.make(about, systems, reference=reference, mixture=mixture, title=title)
     known = {
@@ -119,6 +107,31 @@ def score(
         print(line)
     if output is not None:
         write_summary(output, {"test": secret["test"], "seed": seed, "scores": [asdict(one) for one in found]})
+
+
+def _items(
+    benchmark: str, list_file: Path | None, audio: Path | None, *, mix: str | None, seed: int, count: int
+) -> list[Item]:
+    from soundsieve.evaluation import corpus
+    from soundsieve.evaluation import pairs as lists
+    from soundsieve.evaluation.benchmarks import mixing
+    from soundsieve.evaluation.listening.items import draw
+
+    if benchmark != CORPUS:
+        chosen = opened(benchmark, list_file, audio, mix=mix, seed=seed, limit=None)
+        rate = chosen.recordings.sample_rate
+
+        def mixed_of(example: Example) -> Mixture:
+            return mixing.mix(example, chosen.mixing, chosen.recordings, sample_rate=rate, seed=seed)
+
+        return draw(chosen.examples, mixed_of, sample_rate=rate, count=count, seed=seed)
+    if mix:
+        raise ConfigError(f"{CORPUS} is mixed in one way: --mix is for others")
+    folder = audio or Path("benchmarks/clips")
+    clips = {clip.path: clip for clip in lists.read_clips(folder / "clips.csv")}
+    pairs = lists.read_pairs(list_file or Path("benchmarks/pairs.csv"), clips)
+    mixer = corpus.mixer(pairs, lists.decoded(folder))
+    return draw(corpus.examples_of(pairs, clips), mixer, sample_rate=lists.SAMPLE_RATE, count=count, seed=seed)
 
 
 def _named(systems: list[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from soundsieve.errors import ConfigError
-from soundsieve.evaluation.pairs import ClipLike, Pair, draw_examples
+from soundsieve.evaluation.pairs import EXAMPLES, ClipLike, Pair, draw_examples
 from soundsieve.query import Query
 
 _ASKED = {
@@ -107,6 +107,7 @@ def plan(
     any_split: Sequence[ClipLike] = (),
     any_folder: str | Path = ".",
     seed: int = 0,
+    shots: int = EXAMPLES,
 ) -> list[Question]:
     """Every question that can be asked; what cannot be asked (no paraphrase, no example, not understood) is left out.
 
@@ -120,6 +121,7 @@ def plan(
         any_split: clips for the conditions that end in ``-any``.
         any_folder: where their paths start.
         seed: of the draws.
+        shots: example clips for the conditions of several, at most; pairs name up to `EXAMPLES`.
 
     Raises:
         ConfigError: a condition is not known.
@@ -148,10 +150,10 @@ def plan(
                 "label": {"text": clip.label},
                 "paraphrase": wording and {"text": wording},
                 "example": near and {"like": near[:1]},
-                "examples": near and {"like": near},
+                "examples": near and {"like": near[:shots]},
                 "text+example": near and {"text": clip.caption, "like": near[:1]},
                 "example-any": far and {"like": far[:1]},
-                "examples-any": far and {"like": far},
+                "examples-any": far and {"like": far[:shots]},
                 "text+example-any": far and {"text": clip.caption, "like": far[:1]},
             }
             how: dict[str, Otherwise] = {}

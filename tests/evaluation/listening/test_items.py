@@ -5,15 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from identity_system import IdentityConfig, IdentitySystem
-from toy_benchmark import CLIPS, SAMPLE_RATE, SECONDS, SOUNDS, sounds
 
 from soundsieve import audio
 from soundsieve.errors import AudioError, ConfigError
 from soundsieve.evaluation.benchmarks.example import Example
-from soundsieve.evaluation.benchmarks.mixing import Mixing
-from soundsieve.evaluation.benchmarks.recordings import Recordings
-from soundsieve.evaluation.listening.items import Item, of_corpus, of_folder, of_list, of_model
-from soundsieve.evaluation.pairs import make_pairs, write_pairs
+from soundsieve.evaluation.benchmarks.mixing import Mixture
+from soundsieve.evaluation.listening.items import Item, draw, of_folder, of_model
 from soundsieve.separator import Separator
 
 
@@ -21,46 +18,34 @@ def item(name: str = "a", samples: int = 1600, stems: tuple[str, ...] = ()) -> I
     return Item(name, "a dog", torch.ones(samples) / 4, None, 16000, stems or (name,))
 
 
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    lines = ["path,source,label,caption,group,split"]
-    for path, clip in CLIPS.items():
-        audio.encode(tmp_path / path, SOUNDS[path].numpy(), SAMPLE_RATE, subtype="FLOAT")
-        lines.append(f'{path},{clip.source},{clip.label},"{clip.caption}",{clip.group},test')
-    (tmp_path / "clips.csv").write_text("\n".join(lines))
-    write_pairs(tmp_path / "pairs.csv", make_pairs(CLIPS.values(), sounds, seconds=5.0))
-    return tmp_path
+def mixed_of(example: Example) -> Mixture:
+    sound = torch.full((8,), float(len(example.example_id)))
+    return Mixture(sound, None if example.mixture else sound / 2)
 
 
-def test_items_of_the_corpus_are_drawn_by_their_seed(corpus: Path) -> None:
-    one, again, other = (
-        of_corpus(corpus / "clips.csv", corpus / "pairs.csv", count=3, seed=seed) for seed in (0, 0, 1)
-    )
-    assert [(x.name, x.query) for x in one] == [(x.name, x.query) for x in again]
+def test_items_are_drawn_by_their_seed() -> None:
+    examples = [Example(str(i), text=f"a dog {i}", mixture="m.wav") for i in range(20)]
+    one, again, other = (draw(examples, mixed_of, sample_rate=16000, count=5, seed=seed) for seed in (0, 0, 1))
+    assert [x.name for x in one] == [x.name for x in again]
     assert [x.name for x in one] != [x.name for x in other]
-    for x in one:
-        assert x.sample_rate == SAMPLE_RATE
-        assert x.reference is not None
-        assert x.mixture.shape == x.reference.shape
-        assert x.query in {clip.caption for clip in CLIPS.values()}
-        assert x.stems == (x.name,)
-    assert len(of_corpus(corpus / "clips.csv", corpus / "pairs.csv", count=99, seed=0)) == 12
+    assert all(x.query == f"a dog {x.name}" and x.sample_rate == 16000 for x in one)
+    assert len({x.name for x in draw(examples, mixed_of, sample_rate=16000, count=99, seed=0)}) == 20
 
 
-def test_items_of_a_list_are_asked_for_in_words(corpus: Path) -> None:
-    recordings = Recordings(corpus, 16000)
+def test_items_are_asked_for_in_words() -> None:
     examples = [
         Example("x", text="a hum", target="hum/0.wav", interferers=("hiss/0.wav",)),
-        Example("y", text="a tone", mixture="tone/0.wav"),
+        Example("yy", text="a tone", mixture="tone/0.wav"),
         Example("z", like=("hum/1.wav",), target="hum/0.wav", interferers=("hiss/0.wav",)),
     ]
-    found = {x.name: x for x in of_list(examples, Mixing("snr", or_ready=True), recordings, count=9, seed=0)}
-    assert set(found) == {"x", "y"}
-    assert found["y"].stems == ("y", "0")
-    assert found["y"].reference is None
+    found = {x.name: x for x in draw(examples, mixed_of, sample_rate=16000, count=9, seed=0)}
+    assert set(found) == {"x", "yy"}
+    assert (found["x"].stems, found["yy"].stems) == (("x",), ("yy", "0"))
+    assert found["yy"].reference is None
     assert found["x"].reference is not None
+    assert found["yy"].mixture[0] == 2.0
     with pytest.raises(ConfigError, match="asks for nothing in words"):
-        of_list(examples[2:], Mixing("snr"), recordings, count=9, seed=0)
+        draw(examples[2:], mixed_of, sample_rate=16000, count=9, seed=0)
 
 
 def test_answers_are_found_by_name_and_made_alike(tmp_path: Path) -> None:
@@ -84,7 +69,7 @@ def test_answers_are_found_by_name_and_made_alike(tmp_path: Path) -> None:
 
 
 def test_a_model_is_asked() -> None:
-    system = IdentitySystem(IdentityConfig(gain=0.5, segment_s=SECONDS))
+    system = IdentitySystem(IdentityConfig(gain=0.5, segment_s=1.0))
     answers = of_model(Separator(system))([item(), item("b", 800)])
     assert [len(answer) for answer in answers] == [1600, 800]
     torch.testing.assert_close(answers[0], torch.ones(1600) / 8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -15,10 +15,7 @@ from torch import Tensor
 from soundsieve import audio
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.benchmarks.example import Example
-from soundsieve.evaluation.benchmarks.mixing import Mixing, mix
-from soundsieve.evaluation.benchmarks.recordings import Recordings
-from soundsieve.evaluation.pairs import SAMPLE_RATE, decoded, read_clips, read_pairs
-from soundsieve.evaluation.pairs import mix as mix_pair
+from soundsieve.evaluation.benchmarks.mixing import Mixture
 from soundsieve.separator import Separator
 
 _SHOWN = 5
@@ -45,47 +42,19 @@ class Item:
     stems: tuple[str, ...]
 
 
-def of_corpus(clips: Path, pairs: Path, *, count: int, seed: int) -> list[Item]:
-    """Items drawn from the project's own test mixtures: each asks for one of the two sounds, by its caption.
-
-    An item is called by the number of its mixture and of the sound in it, such as ``17-0``.
-
-    Args:
-        clips: list of clips; paths in it start at its folder.
-        pairs: list of the mixtures.
-        count: how many; all where there are fewer.
-        seed: of the draw.
-
-    Raises:
-        ConfigError: a list cannot be read.
-        AudioError: a clip cannot be read.
-    """
-    by_path = {clip.path: clip for clip in read_clips(clips)}
-    listed = read_pairs(pairs, by_path)
-    rng = random.Random(seed)
-    sounds = decoded(clips.parent)
-    items = []
-    for pair in rng.sample(listed, min(count, len(listed))):
-        which = rng.randrange(2)
-        mixed, name = mix_pair(pair, sounds), f"{pair.pair_id}-{which}"
-        caption = by_path[pair.paths[which]].caption
-        items.append(Item(name, caption, mixed.mixture, mixed.sources[which], SAMPLE_RATE, (name,)))
-    return items
-
-
-def of_list(
-    examples: Sequence[Example], mixing: Mixing, recordings: Recordings, *, count: int, seed: int
+def draw(
+    examples: Sequence[Example], mixed_of: Callable[[Example], Mixture], *, sample_rate: int, count: int, seed: int
 ) -> list[Item]:
-    """Items drawn from a benchmark's list, of those that are asked for in words.
+    """Items drawn from a list, of those that are asked for in words.
 
     An answer is called by its example, or by the file of its mixture.
 
     Args:
         examples: of the list.
-        mixing: how they are mixed.
-        recordings: their audio.
+        mixed_of: makes the mixture of one.
+        sample_rate: of the mixtures, in Hz.
         count: how many; all where there are fewer.
-        seed: of the draw, and of what is drawn to mix.
+        seed: of the draw.
 
     Raises:
         ConfigError: no example is asked for in words.
@@ -96,11 +65,9 @@ def of_list(
         raise ConfigError("the list asks for nothing in words: a listener could not tell what to expect")
     items = []
     for example in random.Random(seed).sample(worded, min(count, len(worded))):
-        mixed = mix(example, mixing, recordings, sample_rate=recordings.sample_rate, seed=seed)
+        mixed = mixed_of(example)
         stems = tuple(dict.fromkeys(stem for stem in (example.example_id, Path(example.mixture).stem) if stem))
-        items.append(
-            Item(example.example_id, example.text, mixed.mixture, mixed.reference, recordings.sample_rate, stems)
-        )
+        items.append(Item(example.example_id, example.text, mixed.mixture, mixed.reference, sample_rate, stems))
     return items
 
 

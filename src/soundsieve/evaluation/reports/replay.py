@@ -17,7 +17,7 @@ from soundsieve.evaluation.benchmarks.example import Example
 from soundsieve.evaluation.benchmarks.mixing import mix as mix_example
 from soundsieve.evaluation.listed import Asking
 from soundsieve.evaluation.measuring import RATIOS, Row, Target
-from soundsieve.evaluation.pairs import SAMPLE_RATE, decoded, mix, read_clips, read_pairs, read_paraphrases
+from soundsieve.evaluation.pairs import EXAMPLES, SAMPLE_RATE, decoded, mix, read_clips, read_pairs, read_paraphrases
 from soundsieve.metrics import METRICS
 from soundsieve.query import Query
 from soundsieve.systems.base import System
@@ -73,6 +73,7 @@ def of_corpus(system: System, clips: Path, pairs: Path, paraphrases: Path) -> Re
             queries=system.queries,
             folder=clips.parent,
             paraphrases=words,
+            shots=row.get("shots", EXAMPLES),
         )
         question = next((question for question in planned if question.direction == direction), None)
         if question is None or pair is None or direction is None:
