@@ -1,7 +1,8 @@
 """A language model behind an endpoint that speaks OpenAI's chat completions: hosted, or vLLM, llama.cpp, Ollama, ...
 
 What goes wrong on the way is tried again, with growing pauses; what a second try cannot mend is told at once. The key
-goes into one header and nowhere else: no message holds it, and no redirection takes it to another host.
+goes into one header and nowhere else: no message and no answer that is kept holds it, and no redirection takes it to
+another host.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import email.utils
 import http.client
 import json
 import random
+import re
 import threading
 import time
 import urllib.error
@@ -17,6 +19,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from soundsieve.errors import ConfigError
@@ -24,6 +28,7 @@ from soundsieve.training.captions.language_model import Answer
 
 _LONGEST_ANSWER = 4 << 20
 _LONGEST_PAUSE_S = 600.0
+_SHORTEST_KEY = 8
 
 
 class _TryAgainError(Exception):
@@ -76,8 +81,7 @@ class Endpoint:
         pause_s: float = 1.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        if not _is_address(url):
             raise ConfigError("--endpoint takes an address such as https://api.example.com/v1, without key or question")
         key = (key or "").strip()
         if not (key.isascii() and key.isprintable()) or " " in key:
@@ -93,7 +97,7 @@ class Endpoint:
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def answer(self, system: str, prompts: Sequence[str], first: int) -> Iterator[list[Answer]]:
-        """See `LanguageModel.answer`: one by one, as they come.
+        """See `LanguageModel.answer`: one by one, as they come; empty, where the model keeps saying nothing.
 
         Raises:
             ConfigError: a request was refused, or failed as often as it may.
@@ -119,10 +123,13 @@ class Endpoint:
         for number in range(1, self._tries + 1):
             self._wait_for_turn()
             try:
-                return _read_answer(self._post(body))
+                answer = _read_answer(self._post(body))
+                if not answer.text.strip() and number < self._tries:
+                    raise _TryAgainError("the answer is empty")
+                return replace(answer, text=self._without_key(answer.text))
             except _TryAgainError as error:
                 if number == self._tries:
-                    what = self._without_key(str(error))
+                    what = _short(self._without_key(str(error)))
                     raise ConfigError(f"no answer from {self.url} in {number} tries, the last: {what}") from None
                 pause = min(60.0, self._pause_s * 2 ** (number - 1)) * random.uniform(0.75, 1.25)
                 self._sleep(min(_LONGEST_PAUSE_S, pause if error.after_s is None else max(0.0, error.after_s)))
@@ -149,33 +156,44 @@ class Endpoint:
                 kind = response.headers.get_content_type()
                 data = _read_until(response, until)
         except urllib.error.HTTPError as error:
-            raise self._status(error) from None
+            raise self._status(error, until) from None
         except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
             reason = getattr(error, "reason", error)
-            raise _TryAgainError(_short(str(reason) or type(error).__name__)) from None
+            raise _TryAgainError(str(reason) or type(error).__name__) from None
         if kind != "application/json":
             raise _TryAgainError(f"the answer is {kind}, not JSON")
         return data
 
-    def _status(self, error: urllib.error.HTTPError) -> Exception:
+    def _status(self, error: urllib.error.HTTPError, until: float) -> Exception:
         """What a status other than success means: try again, or give up."""
         with error:
-            try:
-                said = error.read(4096).decode("utf-8", "replace")
-            except (OSError, http.client.HTTPException):
-                said = ""
-        what = f"{error.code} {error.reason}"
-        if error.code in (408, 409, 425, 429) or error.code >= 500:
-            return _TryAgainError(what, _retry_after(error.headers.get("Retry-After")))
+            what = f"{error.code} {error.reason}"
+            if error.code in (408, 409, 425, 429) or error.code >= 500:
+                return _TryAgainError(what, _retry_after(error.headers.get("Retry-After")))
+            said = ""
+            if error.code != 401:  # which may be told with some letters of the key
+                with suppress(OSError, http.client.HTTPException, _TryAgainError):
+                    said = _read_until(error, until).decode("utf-8", "replace")
         advice = {401: "is the key right?", 403: "is the key right?", 404: "are address and model right?"}
         hint = advice.get(error.code, "the address has changed" if error.code < 400 else "")
-        return ConfigError(self._without_key(_short(f"{self.url} refuses: {what}. {hint} {said}", 300)))
+        return ConfigError(_short(self._without_key(f"{self.url} refuses: {what}. {hint} {said}"), 300))
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
+        """Before anything is cut off: what is left of a key would not be found. Local servers take any short word."""
+        return text.replace(self._key, "***") if len(self._key) >= _SHORTEST_KEY else text
 
 
-def _read_until(response: http.client.HTTPResponse, until: float) -> bytes:
+def _is_address(url: str) -> bool:
+    """Whether this is an address without a name, a password, a question or a sign that none may hold."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is no number, half an IPv6 address
+        return False
+    return bool(whole) and re.fullmatch(r"[!-~]+", url) is not None and not set("@?#") & set(url)
+
+
+def _read_until(response: Any, until: float) -> bytes:
     """The body, within the time that is left; a connection that drips along is given up."""
     parts, size = [], 0
     while part := response.read1(1 << 16):
@@ -196,9 +214,9 @@ def _read_answer(data: bytes) -> Answer:
         text, reason = choice["message"]["content"], choice.get("finish_reason")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise _TryAgainError("the answer is no chat completion") from error
-    if not isinstance(text, str) or not text.strip():
-        raise _TryAgainError("the answer is empty")
-    return Answer(text, cut_off=reason == "length")
+    if not isinstance(text, str | None):
+        raise _TryAgainError("the answer is no text")
+    return Answer(text or "", cut_off=reason == "length")
 
 
 def _retry_after(value: str | None) -> float | None:
@@ -211,7 +229,7 @@ def _retry_after(value: str | None) -> float | None:
         pass
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
