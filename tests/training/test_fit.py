@@ -168,6 +168,21 @@ def test_what_cannot_be_resumed_or_built_is_refused(corpus: Path, cache: Path, t
         task_of(recipe_of("sieve", **{"options.init": weights}), corpus, cache)
 
 
+def test_labels_can_be_held_out(corpus: Path, cache: Path, tmp_path: Path) -> None:
+    unheard = tmp_path / "unheard.txt"
+    unheard.write_text("hum\n\ntone\n")
+    for labelled in (True, False):
+        for split in ("train", "validation"):
+            kept = Data(corpus, cache, held_out=unheard).store(split, 32000, labelled=labelled).clips
+            everything = Data(corpus, cache).store(split, 32000, labelled=labelled).clips
+            paths = [clip.path for clip in everything if not clip.path.startswith(("hum/", "tone/"))]
+            assert [clip.path for clip in kept] == paths
+            assert 0 < len(paths) < len(everything)
+    unheard.write_text("a unicorn\n")
+    with pytest.raises(ConfigError, match="no clip is labelled 'a unicorn'"):
+        Data(corpus, cache, held_out=unheard).store("train", 32000)
+
+
 def test_lists_that_would_deceive_are_refused(corpus: Path, cache: Path, tmp_path: Path) -> None:
     recipe, text = recipe_of("sieve"), corpus.read_text()
     (tmp_path / "a.csv").write_text(text.replace(",validation", ","))

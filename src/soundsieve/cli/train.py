@@ -29,6 +29,9 @@ def train(
     threads: Annotated[int | None, typer.Option(help="CPU threads of a step; all cores unless given.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that make batches; 0 makes them between steps.")] = 1,
     cache: Annotated[Path | None, typer.Option(help="Folder for decoded clips.")] = None,
+    held_out: Annotated[
+        Path | None, typer.Option(help="File of labels, one a line, whose clips are left out; see evaluate --unseen.")
+    ] = None,
     stop_after: Annotated[int | None, typer.Option(help="Leave off after this step; --resume goes on.")] = None,
 ) -> None:
     """Train what a recipe states; a stopped run goes on with --resume."""
@@ -48,7 +51,7 @@ def train(
         raise ConfigError(f"{folder} holds a run: add --resume to go on with it, or name another folder with --output")
     if threads:
         torch.set_num_threads(threads)
-    task = build_task(settings, Data(data, cache, _tell))
+    task = build_task(settings, Data(data, cache, _tell, held_out))
     size = getattr(getattr(task, "config", None), "batch_size", 1) * devices
     result = fit(
         task, settings, folder, resume=last if resume else None, device=device, devices=devices, workers=workers,

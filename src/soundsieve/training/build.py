@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from soundsieve.errors import ConfigError
-from soundsieve.evaluation.pairs import Clip, read_clips
+from soundsieve.evaluation.pairs import Clip, read_clips, read_labels
 from soundsieve.training.recipe import Recipe, build_config
 from soundsieve.training.sampling import by_recording
 from soundsieve.training.store import ClipStore, Progress
@@ -30,11 +30,14 @@ class Data:
             None where a task needs no sound.
         cache: folder for decoded clips; None for the usual one.
         progress: told how far preparations are.
+        held_out: file of labels, one a line, whose clips are left out of every split, for the zero-shot protocol
+            (CLAPSep, section V-C). None to leave nothing out.
     """
 
     clips: Path | None = None
     cache: Path | None = None
     progress: Progress | None = None
+    held_out: Path | None = None
 
     def store(self, split: str, sample_rate: int, *, labelled: bool = True) -> ClipStore:
         """The decoded clips of one split.
@@ -46,7 +49,10 @@ class Data:
         """
         if self.clips is None:
             raise ConfigError("this recipe trains on sound: name a list of clips with --data clips.csv (or .json)")
-        read = read_clips(self.clips, labelled=labelled)
+        read = read_clips(self.clips, labelled=labelled or self.held_out is not None)
+        if self.held_out is not None:
+            unheard = read_labels(self.held_out, read)
+            read = [clip for clip in read if clip.label not in unheard]
         everything = (
             [replace(clip, label=clip.label or clip.caption) for clip in read] if labelled else by_recording(read)
         )
