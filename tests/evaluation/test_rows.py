@@ -117,6 +117,31 @@ def test_what_cannot_be_read_is_told(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"pair": 0, "condition": "text", "sdri": NaN}',
+        '{"pair": 0, "condition": "text", "sdri": -Infinity}',
+        '{"pair": 0, "condition": "text", "sdri": 1e999}',
+        '{"pair": 0, "condition": "text", "sdri": 1' + "0" * 400 + "}",
+        '{"pair": 0, "condition": "text", "sdri": "7.1"}',
+        '{"pair": 0, "condition": "text", "sdri": [7.1]}',
+        '{"pair": [0], "condition": "text"}',
+        '{"pair": 0, "condition": ["text"]}',
+        '{"example": {}, "condition": "text"}',
+        '{"pair": 0, "condition": "text", "target": [1]}',
+        "[" * 100_000,
+    ],
+)
+def test_what_no_run_writes_is_no_row(tmp_path: Path, line: str):
+    good = '{"pair": 0, "condition": "text", "sdri": null}\n'
+    (tmp_path / "a.jsonl").write_text(good + line)
+    with pytest.raises(ConfigError, match=r"a\.jsonl, line 2: not a row"):
+        read_rows(tmp_path / "a.jsonl")
+    (tmp_path / "a.jsonl").write_text(good)
+    assert len(read_rows(tmp_path / "a.jsonl")) == 1
+
+
 def test_rows_have_names():
     assert len({key_of(row) for row in ROWS}) == 3
     assert [group_of(row) for row in ROWS] == [0, 1, 1]

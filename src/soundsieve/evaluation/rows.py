@@ -17,9 +17,12 @@ from typing import IO, Any
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.measuring import Row
 from soundsieve.files import replacing
+from soundsieve.metrics import METRICS
 
 KEY = ("example", "pair", "direction", "condition")
 """Fields that name a row, as far as it has them."""
+_NO_NUMBER = 1e300
+"""Larger is no measured value, and neither is NaN, which is not below it."""
 
 
 def key_of(row: Row) -> tuple[object, ...]:
@@ -36,7 +39,7 @@ def read_rows(path: str | Path) -> list[Row]:
     """Read a file of rows, finished or not.
 
     Raises:
-        ConfigError: it cannot be read, or a line is not a row.
+        ConfigError: it cannot be read, or a line is not a row: what it says was measured is not a finite number, say.
     """
     rows = []
     for number, line in enumerate(_lines(path), start=1):
@@ -137,11 +140,15 @@ def _lines(path: str | Path) -> list[bytes]:
 
 
 def _parse(line: bytes) -> Row | None:
+    """A row; None for anything else: its name is of plain values, and what was measured is a number or nothing."""
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) else None
+    if not isinstance(row, dict) or not all(isinstance(row.get(name), str | int | None) for name in (*KEY, "target")):
+        return None
+    measured = [row[name] for name in METRICS if row.get(name) is not None]
+    return row if all(isinstance(one, int | float) and abs(one) < _NO_NUMBER for one in measured) else None
 
 
 def _line(row: Row) -> bytes:
