@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import soundfile
 from fake_endpoint import captions, fails, serving
 from language_model import save_tiny_model
 
@@ -109,6 +110,10 @@ def test_captions_come_through_a_pipe(run: Run, monkeypatch: pytest.MonkeyPatch)
         (("build", "captions.txt", "--index", "tree"), "an index is none, flat, ivf, not 'tree'"),
         (("build", "captions.txt", "--batch", "0"), "batch_size is at least 1, not 0"),
         (("build", "captions.txt", "--encoder", "nothing.pt"), "no weights at nothing.pt"),
+        (("build", "captions.txt", "-o", "d" * 300), "File name too long"),
+        (("query", "dog", "-c", "d" * 300), "there is no caption cache at ddd"),
+        (("write-captions", "-o", "d" * 300, "--grammar"), "File name too long"),
+        (("query", "--audio", "silent.wav", "-c", "made", "--encoder", "debug"), "silent.wav is silent: give"),
         (("query", "dog"), "there is no caption cache at cache"),
         (("query", "dog", "--cache", "made"), "made was built with debug ("),
         (("query", "dog", "-c", "made", "-k", "0", "--encoder", "debug"), "0 captions of each are asked for"),
@@ -130,6 +135,7 @@ def test_bad_requests_are_told_in_one_line(
 ) -> None:
     (here / "empty.txt").write_text("\n")
     (here / "latin.txt").write_bytes(b"a dog\na h\xfcndin\n")
+    soundfile.write(here / "silent.wav", [0.0] * 8000, 8000)
     (here / "full").mkdir()
     (here / "full" / "thesis.txt").write_text("important")
     run("build", lines, "-o", "made", "--encoder", "debug")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soundsieve.errors import ConfigError
+from soundsieve.errors import AudioError, ConfigError
 
 if TYPE_CHECKING:
     from soundsieve.training.captions.encoders import JointEncoder
@@ -78,7 +78,7 @@ def write_captions(
     """Write captions of sounds, by a language model or by a grammar; a stopped run goes on with the same command."""
     if sum((grammar, endpoint is not None, local is not None)) != 1:
         raise ConfigError("choose who writes: --grammar, --endpoint with --model, or --local")
-    if output.exists() and not force:
+    if os.path.exists(output) and not force:
         raise ConfigError(f"{output} is there: replace it (--force), or name another file")
     if grammar:
         from soundsieve.training.captions.grammar import write_grammar_captions
@@ -136,7 +136,10 @@ def query(
     model = _encoder(encoder, tokenizer, device)
     opened.check_encoder(model.digest)
     if audio is not None:
-        vectors = model.embed_audio(clip_waveform(audio, model.sample_rate)[None])
+        waveform = clip_waveform(audio, model.sample_rate)
+        if not waveform.any():
+            raise AudioError(f"{audio} is silent: give a recording in which the sound can be heard")
+        vectors = model.embed_audio(waveform[None])
     else:
         vectors = model.embed_text([str(text)])
     scores, places = opened.search(vectors, min(k, len(opened)) if k > 0 else k)
