@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from soundsieve.errors import ConfigError
 from soundsieve.training.captions.building import build_cache
-from soundsieve.training.captions.cache import EMBEDDINGS, MANIFEST, TEXTS, CaptionCache, part_of
+from soundsieve.training.captions.cache import EMBEDDINGS, MANIFEST, OFFSETS, TEXTS, CaptionCache, part_of
 from soundsieve.training.captions.encoders import JointEncoder, load_encoder
 from soundsieve.training.captions.search import Exact, has_faiss
 
@@ -152,6 +154,33 @@ def test_checksums_are_compared(tmp_path: Path, encoder: JointEncoder) -> None:
     (tmp_path / "cache" / TEXTS).write_text(text)
     with pytest.raises(ConfigError, match=r"texts\.txt does not match its checksum"):
         CaptionCache.open(tmp_path / "cache").verify()
+    (tmp_path / "cache" / TEXTS).write_text(text.replace("hog", "dog"))
+    CaptionCache.open(tmp_path / "cache").verify()
+    np.save(tmp_path / "cache" / OFFSETS, [0, 3, 12])
+    with pytest.raises(ConfigError, match=r"offsets\.npy is not where the captions start"):
+        CaptionCache.open(tmp_path / "cache").verify()
+
+
+@pytest.mark.parametrize("offsets", [5, [[0, 6, 12]], [0.0, 6.0, 12.0], [0, 12]])
+def test_places_that_are_none_are_told(tmp_path: Path, encoder: JointEncoder, offsets: object) -> None:
+    build_cache(["a dog", "a cat"], tmp_path / "cache", encoder)
+    np.save(tmp_path / "cache" / OFFSETS, offsets)
+    with pytest.raises(ConfigError, match=r"texts\.txt and offsets\.npy do not fit"):
+        CaptionCache.open(tmp_path / "cache")
+
+
+def test_damaged_letters_are_shown_as_such(tmp_path: Path, encoder: JointEncoder) -> None:
+    build_cache(["a dog", "a cat"], tmp_path / "cache", encoder)
+    data = (tmp_path / "cache" / TEXTS).read_bytes()
+    (tmp_path / "cache" / TEXTS).write_bytes(data.replace(b"dog", b"d\xffg"))
+    assert list(CaptionCache.open(tmp_path / "cache").texts) == ["a d\ufffdg", "a cat"]
+
+
+def test_a_cache_can_be_moved(tmp_path: Path, encoder: JointEncoder) -> None:
+    build_cache(["a dog", "a cat"], tmp_path / "cache", encoder)
+    (tmp_path / "cache").rename(tmp_path / "elsewhere")
+    cache = CaptionCache.open(tmp_path / "elsewhere", encoder_digest=encoder.digest)
+    assert cache.texts[int(cache.search(encoder.embed_text(["a cat"]), 1)[1])] == "a cat"
 
 
 def _cut(name: str) -> Callable[[Path], None]:
@@ -206,6 +235,9 @@ def test_bad_captions_are_told(tmp_path: Path, encoder: JointEncoder) -> None:
     path.write_bytes(b"a dog\na c\xe4t\n")
     with pytest.raises(ConfigError, match=r"captions\.txt is not UTF-8 text: see line 2"):
         build_cache(path, folder, encoder)
+    path.write_bytes("a dog\na cat\n".encode("utf-16-le"))  # which is UTF-8 as well
+    with pytest.raises(ConfigError, match=r"captions\.txt is not UTF-8 text: see line 1"):
+        build_cache(path, folder, encoder)
     path.write_text("日本\n")
     with pytest.raises(ConfigError, match="none of 1 captions can be read by debug"):
         build_cache(path, folder, encoder)
@@ -215,6 +247,12 @@ def test_bad_captions_are_told(tmp_path: Path, encoder: JointEncoder) -> None:
 def test_a_byte_order_mark_is_no_part_of_a_caption(tmp_path: Path, encoder: JointEncoder) -> None:
     (tmp_path / "captions.txt").write_bytes(b"\xef\xbb\xbfa dog\r\na cat\r\n")
     assert list(build_cache(tmp_path / "captions.txt", tmp_path / "cache", encoder).texts) == ["a dog", "a cat"]
+
+
+def test_no_caption_tells_a_terminal_what_to_do(tmp_path: Path, encoder: JointEncoder) -> None:
+    (tmp_path / "captions.txt").write_bytes(b"a dog\x1b[2J\x07\na\tcat\x9b\r\n".replace(b"\x9b", b"\xc2\x9b"))
+    texts = build_cache(tmp_path / "captions.txt", tmp_path / "cache", encoder).texts
+    assert list(texts) == ["a dog [2J", "a cat"]
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, encoder: JointEncoder) -> None:
@@ -238,8 +276,38 @@ def test_a_cache_is_replaced_on_demand_alone(tmp_path: Path, encoder: JointEncod
     build_cache(["a dog"], folder, encoder)
     with pytest.raises(ConfigError, match="holds a caption cache: replace it"):
         build_cache(["a cat"], folder, encoder)
+    folder.with_name("cache.old").mkdir()
+    (folder.with_name("cache.old") / MANIFEST).write_text("somebody's own")
+    before = contents(folder)
     assert list(build_cache(["a cat"], folder, encoder, replace=True).texts) == ["a cat"]
+    assert contents(folder).keys() == before.keys()
+    assert (folder.with_name("cache.old") / MANIFEST).read_text() == "somebody's own"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("renamed", [0, 1])
+def test_a_replacement_that_was_killed_loses_nothing(
+    tmp_path: Path, encoder: JointEncoder, monkeypatch: pytest.MonkeyPatch, renamed: int
+) -> None:
+    folder = tmp_path / "cache"
+    build_cache(["a dog"], folder, encoder)
+    left, rename = [None] * renamed, os.rename
+
+    def killed(*names: Path) -> None:
+        if not left:
+            raise OSError(5, "Input/output error")
+        left.pop()
+        rename(*names)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", killed)
+        with pytest.raises(ConfigError, match="Input/output error"):
+            build_cache(["a cat"], folder, encoder, replace=True)
+    assert len(list(tmp_path.rglob(MANIFEST))) == 2  # the old one and the new one
+    second = Interrupted(encoder, None)
+    assert list(build_cache(["a cat"], folder, second, replace=True).texts) == ["a cat"]
     assert list(tmp_path.iterdir()) == [folder]
+    assert not [path for path in folder.iterdir() if path.is_dir()]
 
 
 def test_two_processes_do_not_build_one_cache(tmp_path: Path, encoder: JointEncoder) -> None:

@@ -32,16 +32,16 @@ from soundsieve.training.captions.cache import (
     CacheInfo,
     CaptionCache,
     part_of,
-    sha256_of,
 )
 from soundsieve.training.captions.encoders import JointEncoder
 from soundsieve.training.captions.search import IndexKind, check_kind, make_index, save_index
 from soundsieve.training.captions.texts import Lines, distinct, read_lines, write_lines
 from soundsieve.training.store import Progress
 from soundsieve.weights.config import to_dict
+from soundsieve.weights.hub import sha256
 
-_PLAN, _LOCK, _NEW = "plan.json", "lock", "texts.new"  # in the .part folder alone
-_OWN = {MANIFEST, TEXTS, OFFSETS, EMBEDDINGS, INDEX, _PLAN, _LOCK, _NEW}
+_PLAN, _LOCK, _NEW, _REPLACED = "plan.json", "lock", "texts.new", "replaced"  # in the .part folder alone
+_OWN = {MANIFEST, TEXTS, OFFSETS, EMBEDDINGS, INDEX, _PLAN, _LOCK, _NEW, _REPLACED}
 _CHECKED_AT_ONCE = 1000
 _BATCHES_PER_BLOCK = 32
 
@@ -79,10 +79,10 @@ def build_cache(
     check_kind(index)
     if batch_size < 1:
         raise ConfigError(f"batch_size is at least 1, not {batch_size}")
-    _check_place(folder, replace)
     encoder.check_text(["a dog is barking"])
-    part = folder.with_name(f"{folder.name}.part")
+    part = part_of(folder)
     try:
+        _check_place(folder, replace)
         with _alone(part):
             plan = _write_texts(part, captions, encoder, batch_size, progress)
             _embed(part, plan, encoder, progress)
@@ -228,21 +228,17 @@ def _finish(part: Path, plan: _Plan, index: IndexKind, progress: Progress | None
         save_index(make_index(index, vectors), part / INDEX)
     info = CacheInfo(
         plan.encoder, plan.digest, plan.width, plan.captions, plan.repeated, plan.unreadable,
-        plan.texts_sha256, sha256_of(part / EMBEDDINGS), index,
+        plan.texts_sha256, sha256(part / EMBEDDINGS), index,
     )  # fmt: skip
     (part / MANIFEST).write_text(json.dumps({"format": FORMAT, **to_dict(info)}, indent=2) + "\n", "utf-8")
 
 
 def _put_in_place(part: Path, folder: Path) -> None:
     """One step where nothing is there, or an empty folder; a cache that is replaced is away for a moment."""
-    for name in (_LOCK, _NEW, _PLAN):
-        (part / name).unlink(missing_ok=True)
-    if not (folder / MANIFEST).is_file():
-        os.rename(part, folder)
-        return
-    old = folder.with_name(f"{folder.name}.old")
-    if (old / MANIFEST).is_file():  # of a replacement that was killed half-way
-        shutil.rmtree(old)
-    os.rename(folder, old)
+    if (folder / MANIFEST).is_file():
+        shutil.rmtree(part / _REPLACED, ignore_errors=True)  # of a replacement that was killed half-way
+        os.rename(folder, part / _REPLACED)
     os.rename(part, folder)
-    shutil.rmtree(old)
+    shutil.rmtree(folder / _REPLACED, ignore_errors=True)
+    for name in (_LOCK, _PLAN):
+        (folder / name).unlink()

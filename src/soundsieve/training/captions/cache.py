@@ -11,8 +11,8 @@ A cache is a folder, which `soundsieve.training.captions.building` makes:
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from soundsieve.errors import ConfigError
 from soundsieve.training.captions.search import Exact, Index, IndexKind, has_faiss, load_index, make_index
 from soundsieve.training.captions.texts import Lines
 from soundsieve.weights.config import from_dict
+from soundsieve.weights.hub import sha256
 
 FORMAT = "soundsieve-captions-1"
 
@@ -86,7 +87,7 @@ class CaptionCache:
         folder = Path(folder)
         info = _read_info(folder)
         try:
-            offsets = np.load(folder / OFFSETS)
+            offsets = np.load(folder / OFFSETS, mmap_mode="r")
             vectors = np.load(folder / EMBEDDINGS, mmap_mode="c")  # torch warns of arrays that cannot be written
             texts = Lines(folder / TEXTS, offsets)
             size = (folder / TEXTS).stat().st_size
@@ -94,7 +95,7 @@ class CaptionCache:
             raise ConfigError(f"{folder} is damaged, build it again: {' '.join(str(error).split())[:120]}") from error
         if vectors.shape != (info.captions, info.width) or vectors.dtype != np.float16:
             raise ConfigError(f"{folder} is damaged, build it again: {EMBEDDINGS} is not what {MANIFEST} says")
-        if len(offsets) != info.captions + 1 or offsets[-1] != size:
+        if offsets.shape != (info.captions + 1,) or offsets.dtype != np.int64 or offsets[-1] != size:
             raise ConfigError(f"{folder} is damaged, build it again: {TEXTS} and {OFFSETS} do not fit")
         cache = cls(folder, info, texts, torch.from_numpy(vectors))
         if encoder_digest is not None:
@@ -153,14 +154,17 @@ class CaptionCache:
             ConfigError: it is not what was written.
         """
         for name, wanted in ((TEXTS, self.info.texts_sha256), (EMBEDDINGS, self.info.embeddings_sha256)):
-            if sha256_of(self.folder / name) != wanted:
+            if sha256(self.folder / name) != wanted:
                 raise ConfigError(f"{self.folder} is damaged, build it again: {name} does not match its checksum")
+        ends = np.flatnonzero(np.memmap(self.folder / TEXTS, np.uint8, "r") == ord("\n")) + 1
+        if not np.array_equal(np.load(self.folder / OFFSETS, mmap_mode="r"), np.concatenate([[0], ends])):
+            raise ConfigError(f"{self.folder} is damaged, build it again: {OFFSETS} is not where the captions start")
 
 
 def _read_info(folder: Path) -> CacheInfo:
     path = folder / MANIFEST
-    if not path.is_file():
-        left = " (one that was interrupted: build it again to go on)" if part_of(folder).is_dir() else ""
+    if not os.path.isfile(path):  # False for a path that no file can have, too
+        left = " (one that was interrupted: build it again to go on)" if os.path.isdir(part_of(folder)) else ""
         raise ConfigError(f"there is no caption cache at {folder}{left}")
     try:
         stored = json.loads(path.read_text("utf-8"))
@@ -169,16 +173,6 @@ def _read_info(folder: Path) -> CacheInfo:
         return from_dict(CacheInfo, stored)
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(f"{path} is damaged: build the cache again") from error
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def part_of(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsieve.errors import ConfigError
+
+_CONTROL = re.compile(r"[\x01-\x1f\x7f-\x9f]")
+"""What a terminal may obey."""
 
 
 class Lines(Sequence[str]):
@@ -39,7 +43,7 @@ class Lines(Sequence[str]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         place = range(len(self))[index]
-        return self._bytes[self._offsets[place] : self._offsets[place + 1] - 1].tobytes().decode()
+        return self._bytes[self._offsets[place] : self._offsets[place + 1] - 1].tobytes().decode("utf-8", "replace")
 
 
 def read_lines(path: str | Path) -> Iterator[str]:
@@ -56,17 +60,19 @@ def read_lines(path: str | Path) -> Iterator[str]:
 
 
 def decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
-    """Lines of bytes as captions: single spaces, none empty.
+    """Lines of bytes as captions: single spaces, no control characters, none empty.
 
     Raises:
-        ConfigError: a line is not UTF-8.
+        ConfigError: a line is not UTF-8, or holds a null, as UTF-16 and binary files do.
     """
     for number, line in enumerate(lines, 1):
         try:
-            text = " ".join(line.decode("utf-8-sig" if number == 1 else "utf-8").split())
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise ConfigError(f"{name} is not UTF-8 text: see line {number}") from error
-        if text:
+        if "\0" in text:
+            raise ConfigError(f"{name} is not UTF-8 text: see line {number}")
+        if text := " ".join(_CONTROL.sub(" ", text).split()):
             yield text
 
 
