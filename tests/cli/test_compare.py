@@ -55,9 +55,13 @@ def test_runs_of_one_name_are_told_apart(runs: None, capsys: pytest.CaptureFixtu
         (["a.jsonl", "none.jsonl"], "cannot read none.jsonl"),
         (["a.jsonl", "b.jsonl", "--metrics", "loudness"], "no metric 'loudness'"),
         (["a.jsonl", "b.jsonl", "-o", "c.csv"], "ends in .json"),
+        (["a.jsonl", "b.jsonl", "-o", "a.jsonl/c.json"], "a.jsonl: File exists"),
+        (["a.jsonl", "b.jsonl", "-o", "folder.json"], "folder.json is a folder"),
+        (["a.jsonl", "b.jsonl", "--seed", "-1"], "--seed"),
     ],
 )
 def test_mistakes_cost_a_line(runs: None, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str):
+    Path("folder.json").mkdir()
     assert run(*arguments) == 2
     err = capsys.readouterr().err
     assert said in err

@@ -19,7 +19,7 @@ def compare(
     ] = "",
     conditions: Annotated[str, typer.Option(help="Ways of asking, separated by commas; by default all.")] = "",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the comparison as JSON too.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap and the permutations.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap and the permutations.")] = 0,
 ) -> None:
     """Compare two runs answer by answer: difference of the means, its 95% interval, and p.
 

@@ -128,6 +128,10 @@ def _telling_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(_interrupted()) from error
         except BrokenPipeError as error:
             raise typer.Exit(_unread()) from error
+        except OSError as error:  # a place that cannot be written, a full disk
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"soundsieve: {where}{error.strerror or error}", file=sys.stderr)
+            raise typer.Exit(2) from error
 
     return told
 
