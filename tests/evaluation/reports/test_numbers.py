@@ -46,8 +46,18 @@ def test_no_value_gives_no_point() -> None:
 
 
 def test_shots_are_told_by_the_row_or_by_the_way_of_asking() -> None:
-    rows = [row(0, 1.0, "examples", shots=3), row(1, 2.0, "examples"), row(2, 3.0, "example")]
-    assert {one.x: one.mean for one in by_shots(rows, "sdri")} == {"3": 1.0, "several": 2.0, "1": 3.0}
+    rows = [row(0, 1.0, "examples", shots=10), row(0, 2.0, "examples", shots=3), row(0, 3.0, "example")]
+    assert [(one.x, one.mean) for one in by_shots(rows, "sdri")] == [("1", 3.0), ("3", 2.0), ("10", 1.0)]
+    rows = [row(0, 2.0, "examples"), row(0, 3.0, "example")]
+    assert [(one.x, one.mean) for one in by_shots(rows, "sdri")] == [("1", 3.0), ("several", 2.0)]
+    assert by_shots([], "sdri") == []
+
+
+def test_the_same_questions_are_behind_every_number_of_shots() -> None:
+    """Two sounds of which there are five clips, and one, an easy one, of which there are two."""
+    rows = [row(i, float(n), "examples", shots=n) for i in (0, 1) for n in (1, 3, 5)]
+    rows += [row(2, 50.0, "examples", shots=n) for n in (1, 2, 2)]
+    assert [(one.x, one.mean, one.count) for one in by_shots(rows, "sdri")] == [("1", 1, 2), ("3", 3, 2), ("5", 5, 2)]
 
 
 def test_labels_come_worst_first_whichever_way_is_better() -> None:

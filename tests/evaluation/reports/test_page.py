@@ -51,7 +51,7 @@ def test_a_page_draws_what_the_rows_tell() -> None:
         row
         | {
             "snr_db": [-5.0, 0.0, 5.0][i % 3],
-            "shots": 1 + i // 2 % 2,
+            "shots": 1,
             "like_s": i % 4,
             "embedding": heard[i],
             "presence": 0.9,
@@ -63,6 +63,7 @@ def test_a_page_draws_what_the_rows_tell() -> None:
     ]
     for row in full[:80]:
         row["energy_db"] = -3.0
+    full += [row | {"condition": "examples", "shots": 5} for row in full[:80] if row["condition"] == "example"]
     pytest.importorskip("sklearn")
     log = {"loss": [(1.0, 2.0), (2.0, 1.0)], "validation_score": [(2.0, 3.0)]}
     found = sections(page.report([Run("full", full, {"run": {"model": "m"}})], curves={"log": log}))
@@ -121,7 +122,7 @@ def test_runs_of_one_model_by_other_numbers_of_clips_make_one_line() -> None:
 
 def test_numbers_have_to_be_numbers(tmp_path: Path) -> None:
     for row, problem in (
-        ({"sdri": "high"}, "sdri of an answer is 'high'"),
+        ({"snr_db": "high"}, "snr_db of an answer is 'high'"),
         ({"condition": 3}, "condition of an answer is 3"),
     ):
         write_rows(tmp_path / "a.jsonl", [rows()[0] | row])

@@ -65,8 +65,10 @@ def paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>\n"
 
 
-def bullets(texts: Iterable[str]) -> str:
-    """A list of texts."""
+def bullets(texts: Sequence[str]) -> str:
+    """A list of texts; nothing if there are none."""
+    if not texts:
+        return ""
     return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>\n"
 
 

@@ -6,7 +6,7 @@ target several times (`rows.group_of`).
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from soundsieve.evaluation.measuring import Row
 from soundsieve.evaluation.questions import SETTINGS, setting_of
 from soundsieve.evaluation.report import mean_with_interval, span
 from soundsieve.evaluation.reports.runs import Run
-from soundsieve.evaluation.rows import group_of
+from soundsieve.evaluation.rows import group_of, key_of
 from soundsieve.evaluation.run import BASELINES
 from soundsieve.metrics import METRICS
 
@@ -115,9 +115,19 @@ def against(rows: Sequence[Row], column: str, metric: str) -> list[Point]:
 
 
 def by_shots(rows: Iterable[Row], metric: str) -> list[Point]:
-    """The mean of a metric for every number of example clips; ``several`` where rows do not tell how many."""
-    groups = grouped(with_metric(rows, metric), _shots)
-    return [point(shots, of, metric) for shots, of in groups.items()]
+    """The mean of a metric for every number of example clips; ``several`` where rows do not tell how many.
+
+    The same questions are behind every point: those that were asked by the numbers of clips that most were asked by,
+    where that is more than one. A label of few clips was asked for by fewer, and would put other sounds there.
+    """
+    found = with_metric(rows, metric)
+    asked: dict[object, set[str]] = defaultdict(set)
+    for row in found:
+        asked[key_of(row)[:-1]].add(_shots(row))
+    counts = Counter(frozenset(numbers) for numbers in asked.values())
+    usual = max(counts, key=lambda numbers: (len(numbers) > 1, counts[numbers], len(numbers)), default=frozenset())
+    groups = grouped((row for row in found if asked[key_of(row)[:-1]] == usual), _shots)
+    return [point(shots, groups[shots], metric) for shots in sorted(groups, key=lambda shots: (len(shots), shots))]
 
 
 def _shots(row: Row) -> str:

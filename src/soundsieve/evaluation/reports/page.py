@@ -70,7 +70,7 @@ class Report:
             f'<section aria-labelledby="s{i}"><h2 id="s{i}">{escape(title)}</h2>\n{content}</section>'
             for i, (title, content) in enumerate(sections)
         )
-        named = " and ".join(run.name for run in self.runs)
+        named = ", ".join(run.name for run in self.runs)
         return template("report.html").format(
             title=escape(f"Measured: {named}"),
             style=template("report.css"),
@@ -89,17 +89,15 @@ class Report:
         return table(lines[0], lines[1:])
 
     def _scores(self) -> Iterator[Section]:
-        for run in self.runs:
-            head, lines = numbers.score_rows(run)
-            yield (
-                f"Scores of {run.name}",
-                paragraph(
-                    "Means, with 95% intervals by a bootstrap over what is independent: mixtures, or targets that a "
-                    "list mixes several times."
-                )
-                + table(head, lines)
-                + bullets(run.not_applicable),
-            )
+        told = (
+            "Means, with 95% intervals by a bootstrap over what is independent: mixtures, or targets that a list mixes "
+            "several times."
+        )
+        tables = [
+            f"<h3>{escape(run.name)}</h3>\n" + table(*numbers.score_rows(run)) + bullets(run.not_applicable)
+            for run in self.runs
+        ]
+        yield "Scores", paragraph(told) + "".join(tables)
 
     def _distributions(self) -> Iterator[Section]:
         for index, (benchmark, runs) in enumerate(self._benchmarks().items()):
@@ -143,9 +141,21 @@ class Report:
         shots = {line: numbers.by_shots(rows, self.metric) for line, rows in pooled.items()}
         lengths = {line: numbers.against(rows, "like_s", self.metric) for line, rows in pooled.items()}
         title = "Against the example clips"
-        yield from self._curves(f"{title}: how many", shots, "clips", "shots", "nothing was asked by several clips")
         yield from self._curves(
-            f"{title}: how long", lengths, "mean length of the clips, s", "lengths", "the rows do not tell it (like_s)"
+            f"{title}: how many",
+            shots,
+            "clips",
+            "shots",
+            "the same was not asked by other numbers of clips",
+            " The same questions are behind every point of a line.",
+        )
+        yield from self._curves(
+            f"{title}: how long",
+            lengths,
+            "mean length of the clips, s",
+            "lengths",
+            "the rows do not tell it (like_s)",
+            " Other sounds are behind every point: clips are as long as they are.",
         )
 
     def _labels(self) -> Iterator[Section]:
@@ -229,13 +239,13 @@ class Report:
             yield "What is not here", bullets(lines)
 
     def _curves(
-        self, title: str, lines: Mapping[str, Sequence[Point]], x_label: str, name: str, why: str
+        self, title: str, lines: Mapping[str, Sequence[Point]], x_label: str, name: str, why: str, more: str = ""
     ) -> Iterator[Section]:
         drawn = {line: points for line, points in lines.items() if len(points) > 1}
         if not drawn:
             self.absent.append(f"{title}: {why}.")
             return
-        told = f"Mean {titled(self.metric)} and its 95% interval."
+        told = f"Mean {titled(self.metric)} and its 95% interval.{more}"
         yield title, svg(figures.curves(drawn, x_label, titled(self.metric)), name, told)
 
     def _benchmarks(self) -> dict[str, list[Run]]:
