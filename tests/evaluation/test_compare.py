@@ -45,6 +45,15 @@ def test_no_difference_is_not_found():
     assert (same.difference, same.interval, same.p, same.better) == (0, (0, 0), 1, "neither")
 
 
+def test_nobody_is_better_on_a_few_mixtures():
+    (one,) = compare(run([5, 5]), run([8, 8]))
+    assert (one.difference, one.interval, one.p, one.better) == (3, (3, 3), 1, "neither")
+    (five,) = compare(run([5.0] * 10), run([8.0] * 10))
+    assert (five.mixtures, five.p, five.better) == (5, 2 / 32, "neither")
+    (six,) = compare(run([5.0] * 12), run([8.0] * 12))
+    assert (six.mixtures, six.p, six.better) == (6, 2 / 64, "second")
+
+
 def test_p_counts_all_patterns_of_a_few_mixtures():
     values = np.array([0.3, 1.1, -0.4, 0.9, 2.0, 0.1])
     flipped = [abs(np.dot(signs, values)) for signs in itertools.product((1, -1), repeat=6)]
@@ -79,13 +88,13 @@ def test_p_is_uniform_where_there_is_no_difference():
 def test_only_what_both_have_is_compared():
     first, second = run(range(20)), run(range(1, 21))
     found = compare(
-        first + run([0] * 4, "example") + run([-9] * 4, "absent", "energy_db") + run([0] * 4, "mixture", query=None),
+        first + run([0] * 4, "example") + run([-9] * 12, "absent", "energy_db") + run([0] * 4, "mixture", query=None),
         second[:16]
-        + run([0] * 4, "absent", "energy_db")
+        + run([0] * 12, "absent", "energy_db")
         + run([1] * 4, "mixture", query=None)
         + [{"example": "a", "condition": "left out", "reason": "b"}],
     )
-    assert [(one.condition, one.metric, one.n) for one in found] == [("text", "sdri", 16), ("absent", "energy_db", 4)]
+    assert [(one.condition, one.metric, one.n) for one in found] == [("text", "sdri", 16), ("absent", "energy_db", 12)]
     assert [one.better for one in found] == ["second", "first"]  # of absent sounds less is better
     unprocessed = run([0] * 4, "mixture", query=None), run([1] * 4, "mixture", query=None)
     (asked,) = compare(*unprocessed, conditions=["mixture"])
@@ -95,8 +104,8 @@ def test_only_what_both_have_is_compared():
 
 
 def test_the_energy_of_a_sound_that_is_there_judges_nothing():
-    (found,) = compare(run([0] * 8, metric="energy_db"), run([-6] * 8, metric="energy_db"), metrics=["energy_db"])
-    assert found.interval == (-6, -6)
+    (found,) = compare(run([0] * 16, metric="energy_db"), run([-6] * 16, metric="energy_db"), metrics=["energy_db"])
+    assert (found.interval, found.p) == ((-6, -6), 2 / 2**8)
     assert found.better == "neither"
 
 

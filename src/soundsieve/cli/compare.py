@@ -24,7 +24,8 @@ def compare(
     """Compare two runs answer by answer: difference of the means, its 95% interval, and p.
 
     The difference is the second run's mean less the first's. The interval is a bootstrap over mixtures, p a sign-flip
-    permutation test over mixtures; "better" names a run only where the interval leaves out zero.
+    permutation test over mixtures; "better" names a run only where the interval leaves out zero and p is at most
+    0.05.
     """
     from soundsieve.evaluation import compare as comparing
     from soundsieve.evaluation import report, rows

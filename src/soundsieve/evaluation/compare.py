@@ -27,6 +27,8 @@ from soundsieve.evaluation.rows import group_of, key_of
 from soundsieve.metrics import METRICS
 
 FLIPS = 10_000
+CHANCE = 0.05
+"""Up to which p a run may be called better."""
 DEFAULT = ("sdri", "si_sdri", "filtered_sdri", "clap_score", "clap_score_audio")
 """What is compared if nothing is named, as far as both runs have it; of answers about absent sounds, their energy."""
 _SAME = ("label", "target", "query")
@@ -61,12 +63,13 @@ class Comparison:
 
     @property
     def better(self) -> Literal["first", "second", "neither"]:
-        """Which run is the better one, where the interval of the difference leaves out zero.
+        """Which run is the better one, where the interval of the difference leaves out zero and p is at most 0.05.
 
-        The energy of an answer judges nothing unless the sound is absent.
+        Of a few mixtures alone the interval is too short: of one it has no length, while p is 1. The energy of an
+        answer judges nothing unless the sound is absent.
         """
         low, high = self.interval
-        if low <= 0 <= high or (self.metric == "energy_db" and self.condition != "absent"):
+        if low <= 0 <= high or self.p > CHANCE or (self.metric == "energy_db" and self.condition != "absent"):
             return "neither"
         return "second" if (low > 0) == (METRICS[self.metric].better == "higher") else "first"
 
