@@ -251,6 +251,12 @@ def test_a_key_that_is_none_is_not_repeated() -> None:
 
 
 def test_numbers_out_of_range_are_refused() -> None:
-    for option in ({"parallel": 0}, {"tries": 0}, {"timeout_s": 0.0}, {"per_minute": -1.0}):
+    for option in (
+        {"parallel": 0},
+        {"tries": 0},
+        {"timeout_s": 0.0},
+        {"timeout_s": float("nan")},
+        {"per_minute": -1.0},
+    ):
         with pytest.raises(ConfigError, match="at least 1"):
             Endpoint("http://x/v1", "tiny", **option)  # type: ignore[arg-type]

@@ -211,6 +211,24 @@ def test_a_local_answer_does_not_repeat_the_request_and_tells_when_it_was_stoppe
     assert all(len(answer.text.split()) <= 3 for answer in answers)
 
 
+def test_a_template_is_filled_in_one_turn_and_begins_a_talk_once(tiny: Path) -> None:
+    model = LocalModel(tiny, max_tokens=3)
+    tokenizer, read = model._tokenizer, []
+    tokenizer.add_special_tokens({"bos_token": "<unknown>"})
+    tokenizer.chat_template = (
+        "{% if messages[0].role != 'user' %}{{ raise_exception('no such role') }}{% endif %}"
+        "{{ bos_token }} {{ messages[0].content }}"
+    )
+    assert model._chat("you write", "a dog barks") == "<unknown> you write\n\na dog barks"
+    model._tokenizer = lambda texts, **options: read.append(options) or tokenizer(texts, **options)
+    model._tokenizer.__dict__.update(
+        chat_template=tokenizer.chat_template, apply_chat_template=tokenizer.apply_chat_template,
+        pad_token_id=0, eos_token_id=0, decode=tokenizer.decode,
+    )  # fmt: skip
+    next(model.answer("you write", ["a dog barks"], 0))
+    assert read[0]["add_special_tokens"] is False
+
+
 def test_what_is_no_language_model_is_refused(tmp_path: Path, tiny: Path) -> None:
     with pytest.raises(ConfigError, match="no language model at"):
         LocalModel(tmp_path)
@@ -218,5 +236,9 @@ def test_what_is_no_language_model_is_refused(tmp_path: Path, tiny: Path) -> Non
     with pytest.raises(ConfigError, match="cannot be read as a language model") as caught:
         LocalModel(tmp_path)
     assert "\n" not in str(caught.value)
+    for path in tiny.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes()[: 100 if path.suffix == ".safetensors" else None])
+    with pytest.raises(ConfigError, match="cannot be read as a language model"):
+        LocalModel(tmp_path)
     with pytest.raises(ConfigError, match="temperature is above 0"):
         LocalModel(tiny, temperature=0)

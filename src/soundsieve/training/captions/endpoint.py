@@ -10,6 +10,7 @@ from __future__ import annotations
 import email.utils
 import http.client
 import json
+import math
 import random
 import re
 import threading
@@ -86,7 +87,8 @@ class Endpoint:
         key = (key or "").strip()
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise ConfigError("the key holds signs that no key has: look at the environment variable it is in")
-        if min(parallel, tries, max_tokens) < 1 or min(per_minute, temperature, pause_s) < 0 or timeout_s <= 0:
+        numbers = (per_minute, temperature, pause_s, timeout_s)
+        if min(parallel, tries, max_tokens) < 1 or not all(0 <= one < math.inf for one in numbers) or not timeout_s:
             raise ConfigError("endpoint: parallel, tries and max_tokens are at least 1, and no number is negative")
         self.url = url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
         self.name, self.batch_size = model, parallel

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from soundsieve.errors import ConfigError
 from soundsieve.training.captions.language_model import Answer
@@ -49,7 +50,7 @@ class LocalModel:
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(str(path), local_files_only=True, padding_side="left")
             model: Any = AutoModelForCausalLM.from_pretrained(str(path), local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             what = " ".join(str(error).split())[:160]
             raise ConfigError(f"{path} cannot be read as a language model: {what}") from error
         if self._tokenizer.pad_token is None:
@@ -60,7 +61,10 @@ class LocalModel:
     @torch.no_grad()
     def answer(self, system: str, prompts: Sequence[str], first: int) -> Iterator[list[Answer]]:
         """See `LanguageModel.answer`: all answers in one piece."""
-        encoded = self._tokenizer([self._chat(system, prompt) for prompt in prompts], return_tensors="pt", padding=True)
+        encoded = self._tokenizer(
+            [self._chat(system, prompt) for prompt in prompts], return_tensors="pt", padding=True,
+            add_special_tokens=self._tokenizer.chat_template is None,  # a template writes its own
+        )  # fmt: skip
         length = encoded["input_ids"].shape[1]
         devices = [self._device] if self._device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
@@ -79,8 +83,8 @@ class LocalModel:
         yield answers
 
     def _chat(self, system: str, prompt: str) -> str:
-        """The model's own way to write a talk, if it has one."""
-        if getattr(self._tokenizer, "chat_template", None) is None:
+        """The model's own way to write a talk, if it has one; all in one turn, as some models know no other role."""
+        if self._tokenizer.chat_template is None:
             return f"{system}\n\n{prompt}\n\n"
-        messages = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
+        messages = [{"role": "user", "content": f"{system}\n\n{prompt}"}]
         return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
