@@ -11,6 +11,7 @@ from identity_system import IdentityConfig, IdentitySystem
 from toy_benchmark import CLIPS, SAMPLE_RATE, SOUNDS
 from typer.testing import CliRunner
 
+import soundsieve
 from soundsieve.cli.evaluate import evaluate
 from soundsieve.encoders.clap import CLAP, CLAPConfig
 from soundsieve.errors import ConfigError
@@ -115,6 +116,28 @@ def test_a_run_that_was_cut_short_goes_on(benchmark: Path, monkeypatch: pytest.M
     assert read_rows("out/a.jsonl")[69]["seconds"] is not None
     assert not Path("out/a.jsonl.part").exists()
     assert json.loads(Path("out/a.json").read_text())["conditions"]["text"]["n"] == 6
+
+
+def test_a_run_with_another_clap_is_another_run(benchmark: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = soundsieve.load("model.safetensors")
+    monkeypatch.setattr("soundsieve.separator.load", lambda *_, **__: whole)
+    monkeypatch.setattr(Kept, "append", cut_short_at_once)
+    run("--make-pairs", "--limit", "2")
+    Path("a.pt").write_bytes(b"one")
+    Path("b.pt").write_bytes(b"another")
+    command = ["-m", "model.safetensors", "-o", "out/a.json", "--conditions", "text"]
+    with pytest.raises(CutError):
+        run(*command, "--clap", "a.pt", "--tokenizer", "a.json", fails=True)
+    for options, name in (
+        (["--clap", "b.pt", "--tokenizer", "a.json"], "clap_sha256"),
+        (["--clap", "a.pt"], "tokenizer"),
+    ):
+        with pytest.raises(ConfigError, match=rf"another run \({name}: "):
+            run(*command, *options, fails=True)
+
+
+def cut_short_at_once(kept: Kept, row: dict) -> None:
+    raise CutError
 
 
 def test_conditions_can_be_chosen(benchmark: Path):

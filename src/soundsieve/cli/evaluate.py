@@ -92,6 +92,9 @@ def evaluate(
     audio: AudioOption = None,
     mix: MixOption = None,
     shots: Annotated[int, typer.Option(min=1, help="Example clips for the way `examples`, at most.")] = 5,
+    like_seconds: Annotated[
+        float | None, typer.Option(min=0.05, help="Cut example clips to their loudest stretch of so many seconds.")
+    ] = None,
     allow_missing: AllowMissingOption = False,
     missing: MissingOption = None,
 ) -> None:
@@ -138,8 +141,11 @@ def evaluate(
 
     def of_model() -> dict[str, Any]:
         sha256 = _weights_sha256(model if weights is None else str(weights))
-        judged = {} if heard_by is None else {"judge": heard_by.name}
-        return {"model": model, "weights_sha256": sha256, "precision": precision, **judged}
+        more = {} if heard_by is None else {"judge": heard_by.name}
+        more |= {} if clap is None else {"clap_sha256": report.sha256(clap)}
+        more |= {} if tokenizer is None else {"tokenizer": tokenizer}
+        more |= {} if like_seconds is None else {"like_seconds": like_seconds}
+        return {"model": model, "weights_sha256": sha256, "precision": precision, **more}
 
     command = shlex.join(["soundsieve", *sys.argv[1:]])
     if benchmark != CORPUS:
@@ -152,6 +158,7 @@ def evaluate(
             metrics=named,
             judge=heard_by,
             shots=shots,
+            like_seconds=like_seconds,
             batch_size=batch_size,
             allow_missing=allow_missing,
             names_to=missing,
@@ -199,7 +206,15 @@ def evaluate(
             chosen, by_path, sounds, conditions=asked or None, metrics=named, judge=heard_by, done=done
         )
         answers = run.evaluate(
-            system, chosen, planned, sounds, batch_size=batch_size, metrics=named, judge=heard_by, done=done
+            system,
+            chosen,
+            planned,
+            sounds,
+            batch_size=batch_size,
+            metrics=named,
+            judge=heard_by,
+            done=done,
+            like_seconds=like_seconds,
         )
         mixtures = questions.settings_of(chosen, by_path, asked or list(questions.CONDITIONS)).values()
         total = len(planned) + len(run.BASELINES) * sum(1 + len(of) for both in mixtures for of in both)
