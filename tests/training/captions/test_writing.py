@@ -90,6 +90,14 @@ def test_answers_to_other_requests_are_not_mixed_in(output: Path) -> None:
         ask_for_captions(Scripted(), Prompts(LABELS), 30, output)
 
 
+def test_a_model_that_was_named_wrongly_leaves_nothing_in_the_way(output: Path) -> None:
+    with pytest.raises(ConfigError, match="0 answers are kept"):
+        ask_for_captions(Scripted(fails_at=0), Prompts(LABELS), 8, output)
+    right = Scripted()
+    right.name = "another"
+    assert ask_for_captions(right, Prompts(LABELS, seed=1), 8, output).captions == 8
+
+
 def test_a_model_that_says_nothing_new_is_left(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "_FRUITLESS", 6)
     model = Scripted()

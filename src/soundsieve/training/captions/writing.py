@@ -132,7 +132,7 @@ class _Journal:
         os.fsync(self._file.fileno())
 
     def _replay(self) -> int:
-        """Read the answers; where the last whole line ends, in bytes."""
+        """Read the answers; where the last whole line ends, in bytes; 0 where there is none, whatever was asked."""
         data = self.path.read_bytes()
         data = data[: data.rfind(b"\n") + 1]
         try:
@@ -140,7 +140,9 @@ class _Journal:
             self.read = [Answer(row["text"], row["cut_off"]) for row in rows[1:]]
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{self.path} is damaged: remove it to ask for everything again") from error
-        if rows and rows[0] != self.settings:
+        if not self.read:
+            return 0
+        if rows[0] != self.settings:
             raise ConfigError(
                 f"{self.path} holds answers to other labels, another seed or model: finish that run, or remove the file"
             )
