@@ -34,7 +34,7 @@ def build(
         str, typer.Option(help="How it is searched: none (all compared), flat (by faiss) or ivf (for millions).")
     ] = "none",
     batch: Annotated[int, typer.Option(help="Captions embedded together.")] = 256,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; all cores unless given.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores unless given.")] = None,
     device: Device = "cpu",
     force: Annotated[bool, typer.Option("--force", help="Replace the cache that is there.")] = False,
 ) -> None:
