@@ -158,7 +158,7 @@ def test_a_clap_can_judge(benchmark: Path):
     run("--make-pairs", "--limit", "2")
     save_clap("clap.safetensors", CLAP(CLAPConfig.debug()))
     command = ["-m", "model.safetensors", "--conditions", "text", "--metrics", "sdr", "--judge", "clap.safetensors"]
-    run(*command, "-o", "a.json")
+    assert "| FAD (95%) | CLAPScore (95%) |" in run(*command, "-o", "a.json")
     summary = json.loads(Path("a.json").read_text())
     assert summary["run"]["judge"].startswith("clap.safetensors (sha256 ")
     text, mixture = summary["conditions"]["text"], summary["conditions"]["mixture"]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from soundsieve.cli.list_options import names_in
 from soundsieve.cli.screen import columns
 from soundsieve.errors import ConfigError
 
@@ -35,8 +36,8 @@ def compare(
     compared = comparing.compare(
         rows.read_rows(first),
         rows.read_rows(second),
-        metrics=_listed(metrics),
-        conditions=_listed(conditions),
+        metrics=names_in(metrics),
+        conditions=names_in(conditions),
         seed=seed,
     )
     names = (first.stem, second.stem) if first.stem != second.stem else (str(first), str(second))
@@ -45,7 +46,3 @@ def compare(
     if output is not None:
         about = {"first": str(first), "second": str(second), "seed": seed}
         report.write_summary(output, comparing.summary(compared, about))
-
-
-def _listed(names: str) -> list[str] | None:
-    return [name.strip() for name in names.split(",") if name.strip()] or None

@@ -22,6 +22,7 @@ from soundsieve.cli.list_options import (
     MissingOption,
     MixOption,
     SeedOption,
+    names_in,
     opened,
 )
 from soundsieve.cli.model_options import ClapOption, PrecisionOption, TokenizerOption, WeightsOption
@@ -132,7 +133,7 @@ def evaluate(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    asked, named = _listed(conditions), _listed(metrics)
+    asked, named = names_in(conditions), names_in(metrics)
     measuring.choose(named)
     heard_by = None if judge is None else load_judge(judge, device=device)
 
@@ -141,7 +142,7 @@ def evaluate(
 
     def of_model() -> dict[str, Any]:
         sha256 = _weights_sha256(model if weights is None else str(weights))
-        more = {} if heard_by is None else {"judge": heard_by.name}
+        more: dict[str, Any] = {} if heard_by is None else {"judge": heard_by.name}
         more |= {} if clap is None else {"clap_sha256": report.sha256(clap)}
         more |= {} if tokenizer is None else {"tokenizer": tokenizer}
         more |= {} if like_seconds is None else {"like_seconds": like_seconds}
@@ -235,14 +236,11 @@ def evaluate(
         report.setting_table(summary),
         report.seen_table(summary),
         report.absent_table(summary),
+        report.further_table(summary) if metrics or judge else "",
     )
     print("\n".join(table for table in tables if table), end="")
     for why in summary["not_applicable"].values():
         print(why)
-
-
-def _listed(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def _progress(rows: Iterable[Row], total: int, *, done: int) -> Iterator[Row]:

@@ -60,6 +60,11 @@ SeedOption: TypeAlias = Annotated[int, typer.Option(help="Of what is drawn.")]
 LimitOption: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Take the first examples only.")]
 
 
+def names_in(listed: str) -> list[str]:
+    """Names that were given with commas between them; none for an empty text."""
+    return [name.strip() for name in listed.split(",") if name.strip()]
+
+
 @dataclass(frozen=True)
 class Opened:
     """A benchmark with its list read and its folder found.
