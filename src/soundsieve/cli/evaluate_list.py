@@ -27,6 +27,7 @@ def evaluate_list(
     metrics: Sequence[str],
     judge: Judge | None,
     shots: int,
+    like_seconds: float | None,
     batch_size: int,
     allow_missing: bool,
     names_to: Path | None,
@@ -44,6 +45,7 @@ def evaluate_list(
         metrics: what is measured; the benchmark's by default.
         judge: what hears the answers too.
         shots: example clips for the condition ``examples``.
+        like_seconds: to what example clips are cut.
         batch_size: mixtures separated at once.
         allow_missing: go on without examples whose recordings are missing, or cannot be mixed.
         names_to: a file for the names of all missing recordings.
@@ -86,7 +88,14 @@ def evaluate_list(
             print(f"going on after {len(kept.rows)} answers that were measured before", file=sys.stderr)
         done = {rows.key_of(row) for row in kept.rows}
         answers = listed.evaluate(
-            system, examples, asking, batch_size=batch_size, judge=judge, leave_out=allow_missing, done=done
+            system,
+            examples,
+            asking,
+            batch_size=batch_size,
+            judge=judge,
+            leave_out=allow_missing,
+            done=done,
+            like_seconds=like_seconds,
         )
         for row in progress(answers, asked + len(BASELINES) * len(examples), done=len(done)):
             kept.append(row)

@@ -79,10 +79,11 @@ def report(
     made = page.report(read(runs), metric=metric, condition=condition, curves=named, each=examples)
 
     def replay_of(run: Run, separator: Separator) -> Replay:
+        cut = run.facts.get("like_seconds")
         if "pair" in run.rows[0]:
-            return of_corpus(separator.system, clips, pairs, paraphrases)
+            return of_corpus(separator.system, clips, pairs, paraphrases, like_seconds=cut)
         chosen = opened(run.benchmark, list_file, audio, mix=mix, seed=seed, limit=None)
-        return of_list(separator.system, chosen.examples, chosen.asking())
+        return of_list(separator.system, chosen.examples, chosen.asking(), like_seconds=cut)
 
     if model is not None:
         from soundsieve.separator import load

@@ -24,11 +24,11 @@ from dataclasses import dataclass, field
 import torch
 
 from soundsieve.errors import AudioError, ConfigError
-from soundsieve.evaluation import example_clips
 from soundsieve.evaluation.answers import estimates, evaluating
 from soundsieve.evaluation.benchmarks.example import Example
 from soundsieve.evaluation.benchmarks.mixing import Mixing, Mixture, mix
 from soundsieve.evaluation.benchmarks.recordings import Recordings
+from soundsieve.evaluation.encoder import Encoder
 from soundsieve.evaluation.judge import Judge
 from soundsieve.evaluation.measuring import BASIC, RATIOS, SPEECH, Row, Target, choose, number
 from soundsieve.evaluation.oracle import ideal_ratio_mask
@@ -151,6 +151,7 @@ def evaluate(
     judge: Judge | None = None,
     leave_out: bool = False,
     done: Container[tuple[object, ...]] = (),
+    like_seconds: float | None = None,
 ) -> Iterator[Row]:
     """Mix, ask and measure, a batch of mixtures of one length at a time; each distinct query is encoded once.
 
@@ -162,6 +163,7 @@ def evaluate(
         judge: what hears the answers too; see `evaluation.judge`.
         leave_out: give a row with the reason for an example that cannot be mixed, instead of stopping there.
         done: rows that are measured already, by `rows.key_of`; they are not measured again.
+        like_seconds: to what example clips are cut; see `evaluation.encoder`.
 
     Yields:
         For every example the rows of `run.BASELINES`, where its target is known, and then those of the answers.
@@ -171,7 +173,7 @@ def evaluate(
         ConfigError: an answer is not a number, or a metric has no value for it.
     """
     metrics = choose(asking.metrics, system)
-    encoded: dict[Query, Condition] = {}
+    encode = Encoder(system, like_seconds)
     batch: list[_Question] = []
     with evaluating(system):
         for example in examples:
@@ -196,11 +198,11 @@ def evaluate(
                 continue
             question = _Question(example, mixed, left, _target(mixed, asking, metrics, judge))
             if batch and (len(batch) == batch_size or not batch[0].goes_with(question)):
-                yield from _answers(system, batch, encoded)
+                yield from _answers(system, batch, encode)
                 batch = []
             batch.append(question)
         if batch:
-            yield from _answers(system, batch, encoded)
+            yield from _answers(system, batch, encode)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,15 +217,11 @@ class _Question:
         return len(self.mixed.mixture) == len(other.mixed.mixture) and self.queries.keys() == other.queries.keys()
 
 
-def _answers(system: System, batch: Sequence[_Question], encoded: dict[Query, Condition]) -> Iterator[Row]:
+def _answers(system: System, batch: Sequence[_Question], encode: Encoder) -> Iterator[Row]:
     with torch.inference_mode():
-        for question in batch:
-            for query in question.queries.values():
-                if query not in encoded:
-                    encoded[query] = system.encode_query(query)
         conditions = []
         for name in batch[0].queries:
-            asked = [encoded[question.queries[name]] for question in batch]
+            asked = [encode(question.queries[name]) for question in batch]
             conditions.append(Condition(torch.cat([c.positive for c in asked]), torch.cat([c.negative for c in asked])))
         mixture = torch.stack([question.mixed.mixture for question in batch])
         started = time.perf_counter()
@@ -232,7 +230,7 @@ def _answers(system: System, batch: Sequence[_Question], encoded: dict[Query, Co
     for index, question in enumerate(batch):
         for (name, query), answer in zip(question.queries.items(), answers, strict=True):
             presence = None if answer.presence is None else number(answer.presence[index])
-            row = _head(question.example, name, question.mixed, query) | example_clips.columns(query)
+            row = _head(question.example, name, question.mixed, query) | encode.columns(query)
             try:
                 row |= question.target.measure(answer.target[index], text=question.example.text)
             except ConfigError as error:

@@ -29,8 +29,8 @@ from torch import Tensor
 
 from soundsieve.dsp.mixing import energy_db
 from soundsieve.errors import ConfigError
-from soundsieve.evaluation import example_clips
 from soundsieve.evaluation.answers import estimates, evaluating
+from soundsieve.evaluation.encoder import Encoder
 from soundsieve.evaluation.judge import Judge
 from soundsieve.evaluation.measuring import BASIC, Row, Target, choose, number
 from soundsieve.evaluation.oracle import ideal_ratio_mask
@@ -38,7 +38,7 @@ from soundsieve.evaluation.pairs import SAMPLE_RATE, SECONDS, ClipLike, Pair, So
 from soundsieve.evaluation.questions import CONDITIONS, Otherwise, Question, in_setting, plan, settings_of, source_of
 from soundsieve.evaluation.rows import key_of
 from soundsieve.metrics import si_sdr, why_not
-from soundsieve.query import Condition, Query
+from soundsieve.query import Condition
 from soundsieve.systems.base import System
 
 BASELINES = {
@@ -60,6 +60,7 @@ def evaluate(
     metrics: Sequence[str] = BASIC,
     judge: Judge | None = None,
     done: Container[tuple[object, ...]] = (),
+    like_seconds: float | None = None,
 ) -> Iterator[Row]:
     """Ask and measure, a batch of mixtures at a time; each distinct query is encoded once.
 
@@ -73,6 +74,7 @@ def evaluate(
         metrics: what is measured, as `measuring.choose` knows it; what does not apply to the system is left out.
         judge: what hears the answers too; see `evaluation.judge`.
         done: rows that are measured already, by `key_of`; they are not measured again.
+        like_seconds: to what example clips are cut; see `evaluation.encoder`.
 
     Yields:
         The rows of this module, pair by pair, first those at 0 dB; none for a pair without questions.
@@ -89,14 +91,14 @@ def evaluate(
             how = question.otherwise
             of_setting = settings.setdefault((how is not None, how is not None and how.third is not None), {})
             of_setting.setdefault((question.pair_id, how), []).append(question)
-    encoded: dict[Query, Condition] = {}
+    encode = Encoder(system, like_seconds)
     with evaluating(system):
         for _, mixtures in sorted(settings.items()):  # a batch is of mixtures that are asked about in the same ways
             order = list(mixtures)
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
                 mixed = [_Mixture(by_pair[number], sounds, seconds, metrics, judge, how) for number, how in batch]
-                yield from _ask(system, [mixtures[one] for one in batch], mixed, encoded)
+                yield from _ask(system, [mixtures[one] for one in batch], mixed, encode)
 
 
 def baselines(
@@ -195,15 +197,9 @@ def quick_score(
     return scores | {"selectivity": sum(told_apart.values()) / len(told_apart)}
 
 
-def _ask(
-    system: System, questions: list[list[Question]], mixed: list[_Mixture], encoded: dict[Query, Condition]
-) -> Iterator[Row]:
+def _ask(system: System, questions: list[list[Question]], mixed: list[_Mixture], encode: Encoder) -> Iterator[Row]:
     """Rows for a batch: one list of questions, and one mixture, for each pair."""
     with torch.inference_mode():
-        for of_pair in questions:
-            for question in of_pair:
-                if question.query not in encoded:
-                    encoded[question.query] = system.encode_query(question.query)
         # One condition of the batch is one way to ask (condition and direction) about every mixture in it. Where a
         # mixture is not asked in that way, another mixture's query stands in and its answer is dropped.
         ways = list(dict.fromkeys((q.condition, q.direction) for of_pair in questions for q in of_pair))
@@ -211,7 +207,7 @@ def _ask(
         conditions = []
         for way in ways:
             stand_in = next(table[way] for table in tables if way in table)
-            asked = [encoded[table.get(way, stand_in).query] for table in tables]
+            asked = [encode(table.get(way, stand_in).query) for table in tables]
             conditions.append(Condition(torch.cat([c.positive for c in asked]), torch.cat([c.negative for c in asked])))
         mixture = torch.stack([one.mixture for one in mixed])
         started = time.perf_counter()
@@ -221,7 +217,7 @@ def _ask(
         for q in of_pair:
             estimate = answers[ways.index((q.condition, q.direction))]
             row = _head(q.pair_id, q.direction, q.condition)
-            row |= {"label": q.label, "source": q.source, "query": q.query.describe()} | example_clips.columns(q.query)
+            row |= {"label": q.label, "source": q.source, "query": q.query.describe()} | encode.columns(q.query)
             row |= mixed[index].measure(estimate.target[index], q.direction, q.caption)
             row["presence"] = None if estimate.presence is None else number(estimate.presence[index])
             yield row | {"seconds": round(each_s, 5)}

@@ -19,7 +19,7 @@ from soundsieve.evaluation.reports.runs import Run, metric_to_show
 
 SHOWN_LABELS = 15
 """Of the worst, and of the best."""
-_NAMED = ("model", "benchmark", "mixing", "weights_sha256", "judge", "precision", "seconds", "command")
+_NAMED = ("model", "benchmark", "mixing", "weights_sha256", "judge", "precision", "like_seconds", "seconds", "command")
 
 Section: TypeAlias = "tuple[str, str]"
 """Title and content."""

@@ -15,11 +15,12 @@ from soundsieve.evaluation import questions
 from soundsieve.evaluation.answers import estimates, evaluating
 from soundsieve.evaluation.benchmarks.example import Example
 from soundsieve.evaluation.benchmarks.mixing import mix as mix_example
+from soundsieve.evaluation.encoder import Encoder
 from soundsieve.evaluation.listed import Asking
 from soundsieve.evaluation.measuring import RATIOS, Row, Target
 from soundsieve.evaluation.pairs import EXAMPLES, SAMPLE_RATE, decoded, mix, read_clips, read_pairs, read_paraphrases
 from soundsieve.metrics import METRICS
-from soundsieve.query import Query
+from soundsieve.query import Condition
 from soundsieve.systems.base import System
 
 TOLERANCE_DB = 0.5
@@ -47,7 +48,9 @@ Replay: TypeAlias = Callable[[Row], Heard]
 """Makes the answer of a row again."""
 
 
-def of_corpus(system: System, clips: Path, pairs: Path, paraphrases: Path) -> Replay:
+def of_corpus(
+    system: System, clips: Path, pairs: Path, paraphrases: Path, *, like_seconds: float | None = None
+) -> Replay:
     """For rows about the project's own mixtures.
 
     Args:
@@ -55,6 +58,7 @@ def of_corpus(system: System, clips: Path, pairs: Path, paraphrases: Path) -> Re
         clips: list of clips; paths in it start at its folder.
         pairs: list of the mixtures.
         paraphrases: other words for the labels; need not be there.
+        like_seconds: to what example clips were cut.
 
     Raises:
         ConfigError: a list cannot be read; later, when a row is of none of its mixtures.
@@ -62,7 +66,7 @@ def of_corpus(system: System, clips: Path, pairs: Path, paraphrases: Path) -> Re
     by_path = {clip.path: clip for clip in read_clips(clips)}
     by_number = {pair.pair_id: pair for pair in read_pairs(pairs, by_path)}
     words = read_paraphrases(paraphrases) if paraphrases.exists() else None
-    sounds = decoded(clips.parent)
+    sounds, encode = decoded(clips.parent), Encoder(system, like_seconds)
 
     def again(row: Row) -> Heard:
         pair, direction = by_number.get(row.get("pair", -1)), row.get("direction")
@@ -80,22 +84,26 @@ def of_corpus(system: System, clips: Path, pairs: Path, paraphrases: Path) -> Re
             raise ConfigError(f"pair {row.get('pair')} of {pairs} cannot be asked again by {row['condition']}")
         how = question.otherwise or questions.Otherwise()
         mixed = mix(pair, sounds, snr_db=how.snr_db, third=how.third)
-        return _asked(system, question.query, mixed.mixture, mixed.sources[direction], SAMPLE_RATE)
+        return _asked(system, encode(question.query), mixed.mixture, mixed.sources[direction], SAMPLE_RATE)
 
     return again
 
 
-def of_list(system: System, examples: Sequence[Example], asking: Asking) -> Replay:
+def of_list(
+    system: System, examples: Sequence[Example], asking: Asking, *, like_seconds: float | None = None
+) -> Replay:
     """For rows about a benchmark's list.
 
     Args:
         system: what is asked.
         examples: of the list.
         asking: how they are mixed; in which way they are asked, and by how many clips, the row says.
+        like_seconds: to what example clips were cut.
 
     Raises:
         ConfigError: later, when a row is of none of its examples.
     """
+    encode = Encoder(system, like_seconds)
     by_name = {example.example_id: example for example in examples}
 
     def again(row: Row) -> Heard:
@@ -106,14 +114,13 @@ def of_list(system: System, examples: Sequence[Example], asking: Asking) -> Repl
             raise ConfigError(f"example {row.get('example')} of the list cannot be asked again by {row['condition']}")
         rate = asking.recordings.sample_rate
         mixed = mix_example(example, asking.mixing, asking.recordings, sample_rate=rate, seed=asking.seed)
-        return _asked(system, query, mixed.mixture, mixed.reference, rate)
+        return _asked(system, encode(query), mixed.mixture, mixed.reference, rate)
 
     return again
 
 
-def _asked(system: System, query: Query, mixture: Tensor, reference: Tensor | None, sample_rate: int) -> Heard:
+def _asked(system: System, condition: Condition, mixture: Tensor, reference: Tensor | None, sample_rate: int) -> Heard:
     with evaluating(system), torch.inference_mode():
-        condition = system.encode_query(query)
         answer = estimates(system, mixture[None], [condition], sample_rate=sample_rate)[0].target[0]
     return Heard(mixture, answer, reference, sample_rate)
 
