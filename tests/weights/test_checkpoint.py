@@ -342,6 +342,13 @@ def test_for_answers_alone_frozen_twins_are_one_in_memory(tmp_path: Path) -> Non
     assert shared(unfrozen) == {False}
 
 
+def test_a_buffer_may_be_a_twin(system: IdentitySystem) -> None:
+    system.requires_grad_(False)
+    checkpoint._TWINS[system] = {"linear.weight": "steps", "linear.bias": "gain"}
+    checkpoint.share_twins(system)
+    assert system.linear.bias.data_ptr() == system.gain.data_ptr() != system.linear.weight.data_ptr()
+
+
 def test_tensors_that_share_their_memory_can_be_saved(tmp_path: Path) -> None:
     system = IdentitySystem(IdentityConfig(part=PartConfig(rows=2000)))
     system.register_buffer("same", system.linear.weight.detach())

@@ -135,14 +135,15 @@ _TWINS: WeakKeyDictionary[System, dict[str, str]] = WeakKeyDictionary()
 
 
 def share_twins(system: System) -> None:
-    """Let frozen weights that their file holds once be one in memory too.
+    """Let frozen weights that their file holds once be one in memory too; buffers stay apart.
 
     For a system as `load_system` made it that will only answer: what is written to one is written to both.
     """
     parameters = dict(system.named_parameters())
-    for name, twin in _TWINS.pop(system, {}).items():
-        if not (parameters[name].requires_grad or parameters[twin].requires_grad):
-            parameters[name].data = parameters[twin].data
+    for names in _TWINS.pop(system, {}).items():
+        both = [parameters[name] for name in names if name in parameters and not parameters[name].requires_grad]
+        if len(both) == 2:
+            both[0].data = both[1].data
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
