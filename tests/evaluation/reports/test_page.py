@@ -120,6 +120,17 @@ def test_runs_of_one_model_by_other_numbers_of_clips_make_one_line() -> None:
     assert "n, esc, example" not in other.texts["text"]  # of it there is one number alone
 
 
+def test_runs_by_clips_of_other_lengths_make_one_line() -> None:
+    def cut(seconds: float) -> Run:
+        facts = {"run": {"model": "m", "like_seconds": seconds}}
+        return Run(f"cut{seconds}", [row | {"like_s": min(seconds, row["pair"] / 10)} for row in rows()], facts)
+
+    found = sections(page.report([cut(0.5), cut(2.0)], condition="example"))
+    assert "lengths" in found.values("id")
+    assert "length that clips are cut to, s" in found.texts["text"]
+    assert "Shorter clips are whole." in found.text("figcaption")
+
+
 def test_numbers_have_to_be_numbers(tmp_path: Path) -> None:
     for row, problem in (
         ({"snr_db": "high"}, "snr_db of an answer is 'high'"),

@@ -130,20 +130,19 @@ class Report:
         )
 
     def _clips(self) -> Iterator[Section]:
-        """Runs of one model about one benchmark are taken together: each may be of another number of clips."""
+        """Runs of one model about one benchmark are taken together: each may be of other clips."""
         pooled: dict[str, list[Row]] = {}
+        cut = any("like_seconds" in run.facts for run in self.runs)
+        models = {(run.facts.get("model", run.name), run.benchmark) for run in self.runs}
         for run, way, rows in self._ways():
             if "example" in way:
-                model = run.facts.get("model", run.name)
-                several = {(other.facts.get("model", other.name), other.benchmark) for other in self.runs}
-                line = way if len(several) == 1 else f"{model}, {run.benchmark}, {way}"
-                pooled.setdefault(line, []).extend(rows)
-        shots = {line: numbers.by_shots(rows, self.metric) for line, rows in pooled.items()}
-        lengths = {line: numbers.against(rows, "like_s", self.metric) for line, rows in pooled.items()}
+                line = way if len(models) == 1 else f"{run.facts.get('model', run.name)}, {run.benchmark}, {way}"
+                length = {"like_s": run.facts.get("like_seconds")} if cut else {}
+                pooled.setdefault(line, []).extend(row | length for row in rows)
         title = "Against the example clips"
         yield from self._curves(
             f"{title}: how many",
-            shots,
+            {line: numbers.by_shots(rows, self.metric) for line, rows in pooled.items()},
             "clips",
             "shots",
             "the same was not asked by other numbers of clips",
@@ -151,11 +150,13 @@ class Report:
         )
         yield from self._curves(
             f"{title}: how long",
-            lengths,
-            "mean length of the clips, s",
+            {line: numbers.against(rows, "like_s", self.metric) for line, rows in pooled.items()},
+            "length that clips are cut to, s" if cut else "mean length of the clips, s",
             "lengths",
             "the rows do not tell it (like_s)",
-            " Other sounds are behind every point: clips are as long as they are.",
+            " Shorter clips are whole."
+            if cut
+            else " Clips are as long as they are: other sounds are behind every point.",
         )
 
     def _labels(self) -> Iterator[Section]:
