@@ -32,6 +32,15 @@ def test_few_values_are_groups_of_their_own() -> None:
     assert [(one.x, one.mean, one.count) for one in against(rows, "snr_db", "sdri")] == [(-5.0, 0.0, 5), (0.0, 1.0, 5)]
 
 
+def test_values_that_all_but_agree_are_one_group() -> None:
+    nearly = [row(i, 1.0, snr_db=[-5.0, 5.0][i % 2] + i / 1000) for i in range(40)]
+    assert [one.x for one in against(nearly, "snr_db", "sdri")] == [-5.0, 5.0]
+    assert [one.x for one in against([row(0, 1.0, like_s=0.25), row(1, 1.0, like_s=0.5)], "like_s", "sdri")] == [
+        0.25,
+        0.5,
+    ]
+
+
 def test_many_values_are_put_into_bins_of_equal_size() -> None:
     points = against([row(i, float(i), snr_db=i / 2) for i in range(80)], "snr_db", "sdri")
     assert [one.count for one in points] == [10] * 8

@@ -105,7 +105,9 @@ def against(rows: Sequence[Row], column: str, metric: str) -> list[Point]:
     found = [row for row in with_metric(rows, metric) if row.get(column) is not None]
     if not found:
         return []
-    groups = grouped(found, lambda row: round(float(row[column]), 1))
+    values = np.array([float(row[column]) for row in found])
+    digits = 2 if len(set(values.round(2))) <= EXACT else 1
+    groups = grouped(found, lambda row: round(float(row[column]), digits))
     if len(groups) > EXACT:
         ordered = sorted(found, key=lambda row: float(row[column]))
         parts = np.array_split(np.arange(len(ordered)), EXACT)
