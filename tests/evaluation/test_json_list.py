@@ -26,6 +26,12 @@ def test_a_file_is_a_recording_and_its_caption_a_label(tmp_path: Path) -> None:
     assert read_clips(tmp_path / "list.json", split="test") == clips  # it names no split
 
 
+def test_a_byte_order_mark_and_line_breaks_in_captions_are_passed_over(tmp_path: Path) -> None:
+    list_of_one = json.dumps({"data": [{"wav": "x.wav", "caption": "A dog\n barks\t"}]})
+    (clip,) = read_clips(written(tmp_path / "list.json", "\ufeff" + list_of_one))
+    assert clip.caption == "A dog barks"
+
+
 def test_captions_need_not_be_there_where_none_are_read(tmp_path: Path) -> None:
     (clip,) = read_clips(written(tmp_path / "list.JSON", {"data": [{"wav": "x.wav"}]}), labelled=False)
     assert clip == Clip("x.wav", "", "", "x.wav")
@@ -45,6 +51,11 @@ def test_captions_need_not_be_there_where_none_are_read(tmp_path: Path) -> None:
         ({"data": [{"wav": 7, "caption": "Rain"}]}, "entry 1: 'wav' must be text, not 7"),
         ({"data": [{"wav": "x.wav", "caption": ["Rain"]}]}, r"entry 1: 'caption' must be text, not \[\"Rain\"\]"),
         ({"data": [{"wav": "x.wav", "caption": " "}]}, "entry 1: 'caption' must be text, not \" \""),
+        ('{"data": ' + "[" * 100_000, r"list\.json is not JSON: .*recursion"),
+        ('{"data": ' + "9" * 5000 + "}", r"list\.json is not JSON: .*4300 digits"),
+        ({"data": [{"wav": "x\0.wav", "caption": "Rain"}]}, r"entry 1: 'wav' must be text, not \"x\\u0000\.wav\""),
+        ({"data": [{"wav": "x.wav", "caption": "\ud800"}]}, r"entry 1: 'caption' must be text, not \"\\ud800\""),
+        ({"data": [{"wav": ["x " * 1000], "caption": "Rain"}]}, r"'wav' must be text, not .{,60}$"),
     ],
 )
 def test_what_is_no_such_list_is_refused_in_one_line(tmp_path: Path, content: Any, message: str) -> None:

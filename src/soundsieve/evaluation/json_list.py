@@ -8,8 +8,10 @@ There is no label, no recording and no split in them: the caption is the label, 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 
 from soundsieve.errors import ConfigError
 
@@ -28,10 +30,10 @@ def read_json_list(path: str | Path, *, captions: bool = True) -> list[dict[str,
             that is no text.
     """
     try:
-        content = json.loads(Path(path).read_text("utf-8"))
+        content = json.loads(Path(path).read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not JSON: {error}") from error
     entries = content.get("data") if isinstance(content, Mapping) else None
     if not isinstance(entries, list):
@@ -43,8 +45,14 @@ def read_json_list(path: str | Path, *, captions: bool = True) -> list[dict[str,
         for key in ("wav", "caption") if captions else ("wav",):
             if key not in entry:
                 raise ConfigError(f"{path}: entry {number} lacks '{key}'")
-            if not isinstance(entry[key], str) or not entry[key].strip():
-                raise ConfigError(f"{path}: entry {number}: '{key}' must be text, not {json.dumps(entry[key])}")
-        caption = str(entry["caption"]).strip() if captions else ""
+            if not _is_text(entry[key]):
+                found = shorten(json.dumps(entry[key]), 60)
+                raise ConfigError(f"{path}: entry {number}: '{key}' must be text, not {found}")
+        caption = " ".join(entry["caption"].split()) if captions else ""
         rows.append({"path": entry["wav"], "label": caption, "caption": caption, "group": entry["wav"]})
     return rows
+
+
+def _is_text(value: object) -> bool:
+    """Whether there is a word in it, and nothing that neither a file's name nor a text can hold."""
+    return isinstance(value, str) and bool(value.strip()) and not re.search("[\0\ud800-\udfff]", value)
