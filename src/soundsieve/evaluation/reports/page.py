@@ -36,7 +36,7 @@ class Report:
         curves: training run -> what was logged -> (step, value).
         replay: makes answers of the first run again, to be heard; None: there are no examples.
         each: how many best, median and worst examples.
-        absent: sections that could not be made, and why.
+        absent: sections that could not be made, and why; filled by `html`.
     """
 
     runs: Sequence[Run]
@@ -45,10 +45,11 @@ class Report:
     curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]] = field(default_factory=dict)
     replay: Replay | None = None
     each: int = 2
-    absent: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list, init=False)
 
     def html(self) -> str:
         """The page."""
+        self.absent.clear()
         sections = [
             section
             for make in (
