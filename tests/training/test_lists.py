@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soundsieve.errors import ConfigError
-from soundsieve.evaluation.pairs import Clip
+from soundsieve.errors import AudioError, ConfigError
+from soundsieve.evaluation.pairs import Clip, read_clips
 from soundsieve.training.build import Data, build_task, share_out
 from soundsieve.training.fit import fit
 from soundsieve.training.recipe import read_recipe
+from soundsieve.training.store import ClipStore
 from soundsieve.training.tasks.resunet import AudioSepTask
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +44,24 @@ def test_a_twentieth_validates_whatever_else_is_in_the_list() -> None:
     assert set(split.values()) == {"train", "validation"}
     assert {clip.path: clip.split for clip in share_out(clips[1000:][::-1])}.items() <= split.items()
     assert len({clip.split for clip in share_out([Clip(f"{i}", "", "", "one") for i in range(50)])}) == 1
+
+
+def test_a_clip_without_a_group_is_a_recording_of_its_own(corpus: Path, cache: Path) -> None:
+    """Some of them train and others validate, under one group that is empty."""
+    with corpus.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    path = corpus.parent / "no_groups.csv"
+    path.write_text("path,label,caption,group\n" + "".join(f"{r['path']},{r['label']},{r['label']},\n" for r in rows))
+    clips = share_out(read_clips(path))
+    assert [clip.group for clip in clips] == [clip.path for clip in clips]
+    store = Data(path, cache).store("train", 32000)
+    assert [clip.path for clip in store.clips] == [clip.path for clip in clips if clip.split == "train"]
+
+
+def test_a_name_that_no_file_can_have_is_refused(corpus: Path, cache: Path) -> None:
+    for name in ("no\0where.wav", "\ud800.wav", "none.wav"):
+        with pytest.raises(AudioError, match=r"the list names '.*\.wav', which is not in"):
+            ClipStore(corpus.parent, [Clip(name, "a", "A.", name)], cache=cache)
 
 
 def test_a_json_list_trains(listed: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

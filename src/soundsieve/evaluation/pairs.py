@@ -62,7 +62,7 @@ class Clip:
         path: where it is, relative to its list.
         label: what it is, one of a closed set.
         caption: what it is, in a sentence.
-        group: which original recording it was cut from.
+        group: which original recording it was cut from; where a list leaves that empty, it is one of its own.
         source: which collection it is from.
         split: ``train``, ``validation`` or ``test``.
     """
@@ -130,6 +130,7 @@ def read_clips(path: str | Path, *, split: str | None = None, labelled: bool = T
         rows = read_json_list(path, captions=labelled)
     else:
         rows = read_rows(path, required=[name for name in names[:4] if name not in unread])
+        rows = [row | {"group": row["group"] or row["path"]} for row in rows]
     clips = [Clip(**({name: row[name] for name in names if row.get(name) is not None} | unread)) for row in rows]
     if split is not None:
         clips = [clip for clip in clips if clip.split in ("", split)]

@@ -72,7 +72,7 @@ def share_out(clips: Sequence[Clip]) -> list[Clip]:
     """
 
     def split(clip: Clip) -> str:
-        first = hashlib.sha256((clip.group or clip.path).encode()).digest()[0]
+        first = hashlib.sha256(clip.group.encode()).digest()[0]
         return "validation" if first < 256 * VALIDATION_SHARE else "train"
 
     return [replace(clip, split=split(clip)) for clip in clips]

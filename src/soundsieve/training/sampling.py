@@ -40,7 +40,7 @@ def by_recording(clips: Sequence[Clip]) -> list[Clip]:
     What is drawn by label is then drawn by recording. Without labels nobody can tell whether two recordings are of one
     kind, so two dogs may meet in a mixture.
     """
-    return [replace(clip, label=clip.group or clip.path, caption=clip.group or clip.path) for clip in clips]
+    return [replace(clip, label=clip.group, caption=clip.group) for clip in clips]
 
 
 class ClipSampler:

@@ -75,8 +75,8 @@ def _store(
     for clip in clips:
         try:
             stat = (folder / clip.path).stat()
-        except OSError as error:
-            raise AudioError(f"the list names {clip.path}, which is not in {folder}") from error
+        except (OSError, ValueError) as error:  # the latter for what no name can hold
+            raise AudioError(f"the list names {clip.path!r}, which is not in {folder}") from error
         found.append((clip.path, stat.st_size, stat.st_mtime_ns))
     name = hashlib.sha256(json.dumps([str(folder.resolve()), found, settings]).encode()).hexdigest()[:16]
     path = (cache or default_cache()) / f"{kind}-{name}.npy"
