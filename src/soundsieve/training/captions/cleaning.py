@@ -15,7 +15,7 @@ MIN_WORDS, MAX_WORDS, MAX_LETTERS = 3, 30, 200
 
 _SIGNS = str.maketrans("\u201c\u201d\u201e\xab\xbb\u2018\u2019\u2013\u2014\u2026", '"""""\'\'--.')
 """Curly and angled quotes, dashes and the ellipsis, as the keyboard has them."""
-_MARK = re.compile(r"^(?:[-*\u2022\xb7>#]+|\(?\d{1,3}[.):]|\(?[a-zA-Z][.)])\s+")
+_MARK = re.compile(r"^(?:[-*\u2022\xb7>#]+|\(?\d{1,3}(?:[.):]| -)|\(?[a-zA-Z][.)])\s+")
 _PREFIX = re.compile(r"^(?:caption|description|audio|clip|sound)(?: ?\d{1,3})?\s*:\s*", re.IGNORECASE)
 _TALK = re.compile(
     r"^(?:sure|certainly|of course|okay|ok|here (?:are|is)|here's|as an ai|i |i'm|i'll|note that|these are|let me)\b"
@@ -78,7 +78,8 @@ def strip_marks(line: str) -> str:
         before = text
         text = _PREFIX.sub("", _MARK.sub("", text)).strip().strip('"').strip()
         text = re.sub(r"^'(.*)'([.!]?)$", r"\1\2", text)
-    return text.rstrip(".!;, ").rstrip('"')
+    text = text.rstrip(".!;, ")
+    return text.replace('"', "") if text.count('"') % 2 else text  # half a pair has gone with the outer quotes
 
 
 def fault(text: str) -> str | None:
