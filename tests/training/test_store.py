@@ -52,6 +52,16 @@ def test_a_missing_clip_is_named(tmp_path: Path) -> None:
         ClipStore(tmp_path, [Clip("gone.wav", "x", "An x.", "x")], cache=tmp_path)
 
 
+def test_a_clip_that_nothing_can_be_made_of_is_named(corpus: Path, cache: Path) -> None:
+    store = ClipStore(corpus.parent, read_clips(corpus), cache=cache)
+
+    def refuse(samples: np.ndarray) -> np.ndarray:
+        raise AudioError("a clip is silent")
+
+    with pytest.raises(AudioError, match=rf"^{store.clips[0].path}: a clip is silent$"):
+        store.derive("nothing", [], refuse)
+
+
 def test_an_interrupted_store_is_not_taken_for_whole(tmp_path: Path) -> None:
     def arrays():
         yield np.zeros((3, 2), np.float16)

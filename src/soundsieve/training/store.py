@@ -129,12 +129,20 @@ class ClipStore:
         return torch.from_numpy(audio.resample(samples, self.sample_rate, SAMPLE_RATE))
 
     def derive(self, kind: str, settings: object, make: Callable[[NDArray[np.float32]], NDArray[np.generic]]) -> Ragged:
-        """A further store with one array for each clip, made from its samples."""
+        """A further store with one array for each clip, made from its samples.
+
+        Raises:
+            AudioError: ``make`` refuses a clip, which is named.
+        """
 
         def arrays() -> Iterator[NDArray[np.generic]]:
             for i in range(len(self)):
                 if self.progress:
                     self.progress(f"computing {kind}", i, len(self))
-                yield make(self[i])
+                try:
+                    array = make(self[i])
+                except AudioError as error:
+                    raise AudioError(f"{self.clips[i].path}: {error}") from error
+                yield array
 
         return _store(kind, self.folder, self.clips, [self.sample_rate, settings], self.cache, arrays)
