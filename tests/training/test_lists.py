@@ -46,14 +46,18 @@ def test_a_twentieth_validates_whatever_else_is_in_the_list() -> None:
     assert len({clip.split for clip in share_out([Clip(f"{i}", "", "", "one") for i in range(50)])}) == 1
 
 
-def test_a_clip_without_a_group_is_a_recording_of_its_own(corpus: Path, cache: Path) -> None:
+def test_a_clip_without_a_group_is_a_recording_of_its_own(
+    corpus: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Some of them train and others validate, under one group that is empty."""
+    monkeypatch.setattr("soundsieve.training.build.VALIDATION_SHARE", 0.3)
     with corpus.open(newline="") as file:
         rows = list(csv.DictReader(file))
     path = corpus.parent / "no_groups.csv"
     path.write_text("path,label,caption,group\n" + "".join(f"{r['path']},{r['label']},{r['label']},\n" for r in rows))
     clips = share_out(read_clips(path))
     assert [clip.group for clip in clips] == [clip.path for clip in clips]
+    assert {clip.split for clip in clips} == {"train", "validation"}
     store = Data(path, cache).store("train", 32000)
     assert [clip.path for clip in store.clips] == [clip.path for clip in clips if clip.split == "train"]
 
@@ -96,3 +100,16 @@ def test_a_file_is_never_mixed_with_itself(listed: Path, cache: Path, monkeypatc
     for step in range(50):
         for asked in task.asked(np.random.default_rng(step)):
             assert len({clips[clip].path for clip in asked.clips}) == len(asked.clips)
+
+
+def test_a_list_whose_files_cannot_meet_is_refused(listed: Path, cache: Path) -> None:
+    """Three files and three captions, of which two are of one file: no three of them differ in both."""
+    task = build_task(
+        read_recipe(ROOT / "recipes/audiosep/debug.yaml", {"options.mixtures.three_sources": 1.0}), Data(listed, cache)
+    )
+    assert isinstance(task, AudioSepTask)
+    store = task.mixer.store
+    names = (("a", "x"), ("b", "x"), ("c", "y"), ("c", "z"))
+    store.clips[:] = [replace(store.clips[0], path=path, label=label) for path, label in names]
+    with pytest.raises(ConfigError, match="were of one file: the list needs more files"):
+        AudioSepTask(task.module.config, task.config, store, task.validation, seed=0).batch(0)

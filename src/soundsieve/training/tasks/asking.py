@@ -20,6 +20,9 @@ from soundsieve.training.store import ClipStore
 
 S = TypeVar("S", bound=System)
 
+_ATTEMPTS = 10_000
+"""At drawing clips of different files, before the list is blamed."""
+
 
 @dataclass(frozen=True)
 class AskingConfig:
@@ -37,6 +40,8 @@ class AskingConfig:
     """CSV files (label, and caption or text) with sentences for the labels."""
 
     def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size is at least 1, not {self.batch_size}")
         if self.both_directions and self.batch_size % 2:
             raise ConfigError(f"both_directions asks in twos: batch_size must be even, not {self.batch_size}")
 
@@ -100,16 +105,26 @@ class AskingTask:
 
     def asked(self, rng: np.random.Generator) -> Iterator[Asked]:
         """The questions of a batch; the mixtures are drawn as they are asked for."""
-        config, sampler, left = self._asking, self.sampler, self._asking.batch_size
-        while left > 0:
-            count = 3 if rng.random() < config.mixtures.three_sources else 2
-            clips = [sampler.draw_clip(label, rng) for label in sampler.draw_labels(count, rng)]
-            if len({self.mixer.store.clips[clip].path for clip in clips}) < count:
-                continue  # a list may hold a file under several captions: it is not mixed with itself
+        config = self._asking
+        directions = (0, 1) if config.both_directions else (0,)
+        for _ in range(config.batch_size // len(directions)):
+            clips = self._meeting(rng)
             mixture, sources = self.mixer.mixture(clips, rng)
-            for wanted in (0, 1) if config.both_directions else (0,):
+            for wanted in directions:
                 yield Asked(mixture, sources, clips, wanted)
-                left -= 1
+
+    def _meeting(self, rng: np.random.Generator) -> list[int]:
+        """Clips of different labels and files; a list may hold a file under several captions."""
+        sampler, mixtures = self.sampler, self._asking.mixtures
+        for _ in range(_ATTEMPTS):
+            count = 3 if rng.random() < mixtures.three_sources else 2
+            clips = [sampler.draw_clip(label, rng) for label in sampler.draw_labels(count, rng)]
+            if len({self.mixer.store.clips[clip].path for clip in clips}) == count:
+                return clips
+        raise ConfigError(
+            f"{_ATTEMPTS} times the clips drawn for a mixture were of one file: the list needs more files, or fewer "
+            "captions of the same"
+        )
 
     def sentence(self, clip: int, rng: np.random.Generator) -> int:
         """Words for a clip, as an index into the sampler's texts."""
