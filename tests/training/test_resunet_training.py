@@ -21,9 +21,11 @@ from soundsieve.systems.uss import USS, USSConfig
 from soundsieve.training.build import Data, build_task
 from soundsieve.training.fit import fit
 from soundsieve.training.recipe import Recipe, read_recipe
+from soundsieve.training.tasks.asking import AskingConfig
 from soundsieve.training.tasks.resunet import AudioSepTask, LASSNetTask, ResUNetTask, USSTask
 from soundsieve.weights.checkpoint import load_system
 from soundsieve.weights.clap import save_clap
+from soundsieve.weights.config import to_dict
 from soundsieve.weights.pretrained import load_bert, load_tagger
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +77,11 @@ def test_lassnet_matches_peaks_and_uss_powers(corpus: Path, cache: Path) -> None
     torch.testing.assert_close(batch["target"].square().sum(1), rest.square().sum(1), atol=0, rtol=1e-4)
 
 
+def test_a_batch_holds_something() -> None:
+    with pytest.raises(ConfigError, match="batch_size is at least 1, not 0"):
+        AskingConfig(batch_size=0)
+
+
 def test_the_dcase_baseline_trains_at_16_khz(corpus: Path, cache: Path, tmp_path: Path) -> None:
     """Its validation mixtures are of 32 kHz, as everybody's."""
     changes = {"model.sample_rate": 16000, "model.n_fft": 256, "model.hop_length": 40}
@@ -113,6 +120,20 @@ def test_uss_is_asked_by_what_its_tagger_hears_in_the_target(corpus: Path, cache
     probabilities, classes = task.embedding(task.module, batch).chunk(2, dim=1)
     torch.testing.assert_close(probabilities, task.module.tag(batch["target"]))
     assert not classes.any()
+
+
+def test_uss_is_judged_in_the_segments_and_at_the_rate_that_it_has(corpus: Path, cache: Path) -> None:
+    """Validation mixtures are longer, and of 32 kHz."""
+    changes = {
+        "model.sample_rate": 16000,
+        "model.tagger": {**to_dict(Cnn14Config.debug()), "sample_rate": 16000, "fmax_hz": 8000},
+    }
+    task = task_of(toy("uss/base", **changes), corpus, cache)
+    lengths = set()
+    task.module.network.register_forward_pre_hook(lambda _, given: lengths.add(given[0].shape[1]))
+    assert np.isfinite(task.validate(task.module)["score"])
+    assert lengths == {8000}
+    assert task.module.training
 
 
 # --- what is trained ---
