@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
+from typer.testing import CliRunner
 
+from soundsieve.cli.train import train
 from soundsieve.errors import ConfigError
 from soundsieve.systems.audiosep import AudioSep
 from soundsieve.systems.clapsep import CLAPSep
@@ -169,18 +172,28 @@ def test_what_cannot_be_resumed_or_built_is_refused(corpus: Path, cache: Path, t
 
 
 def test_labels_can_be_held_out(corpus: Path, cache: Path, tmp_path: Path) -> None:
-    unheard = tmp_path / "unheard.txt"
-    unheard.write_text("hum\n\ntone\n")
     for labelled in (True, False):
         for split in ("train", "validation"):
-            kept = Data(corpus, cache, held_out=unheard).store(split, 32000, labelled=labelled).clips
+            kept = Data(corpus, cache).store(split, 32000, labelled=labelled, held_out=("hum", "tone")).clips
             everything = Data(corpus, cache).store(split, 32000, labelled=labelled).clips
             paths = [clip.path for clip in everything if not clip.path.startswith(("hum/", "tone/"))]
             assert [clip.path for clip in kept] == paths
             assert 0 < len(paths) < len(everything)
-    unheard.write_text("a unicorn\n")
-    with pytest.raises(ConfigError, match="no clip is labelled 'a unicorn'"):
-        Data(corpus, cache, held_out=unheard).store("train", 32000)
+    with pytest.raises(ConfigError, match="labelled 'a unicorn'"):
+        Data(corpus, cache).store("train", 32000, held_out=["hum", "a unicorn"])
+    with pytest.raises(ConfigError, match="words alone"):
+        build_task(Recipe("distill", 1, held_out=("hum",)), Data())
+
+
+def test_a_run_without_some_labels_does_not_go_on_with_them(corpus: Path, cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "unheard.txt").write_text("hum\n")
+    command = [str(ROOT / "recipes/clapsep/debug_clap.yaml"), "--data", str(corpus), "--cache", str(cache), "-o"]
+    command += [str(tmp_path / "run"), "--workers", "0", "--set", "max_steps=1", "--set", "options.batch_size=3"]
+    app = typer.Typer()
+    app.command()(train)
+    assert CliRunner().invoke(app, [*command, "--held-out", str(tmp_path / "unheard.txt")]).exit_code == 0
+    with pytest.raises(ConfigError, match="held_out changed"):
+        CliRunner().invoke(app, [*command, "--resume"], catch_exceptions=False)
 
 
 def test_lists_that_would_deceive_are_refused(corpus: Path, cache: Path, tmp_path: Path) -> None:

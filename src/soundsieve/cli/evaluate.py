@@ -170,7 +170,7 @@ def evaluate(
     named = named or list(MEASURED)
     by_path = {clip.path: clip for clip in lists.read_clips(clips)}
     chosen = lists.read_pairs(pairs, by_path)[:limit]
-    held_out = lists.read_labels(unseen, by_path.values()) if unseen else frozenset()
+    held_out = lists.read_labels(unseen, by_path.values()) if unseen else []
     separator = loaded()
     system = separator.system
     planned = questions.plan(

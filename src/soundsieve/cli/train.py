@@ -38,20 +38,24 @@ def train(
     import torch
 
     try:
+        from soundsieve.evaluation.pairs import read_labels
         from soundsieve.training.build import Data, build_task
         from soundsieve.training.fit import fit
         from soundsieve.training.recipe import read_recipe
     except ModuleNotFoundError as error:
         raise ConfigError(f"training needs {error.name}: install soundsieve with its extra 'train'") from error
 
-    settings = read_recipe(recipe, _changes(change or []))
+    changes = _changes(change or [])
+    if held_out:
+        changes["held_out"] = read_labels(held_out)
+    settings = read_recipe(recipe, changes)
     folder = output or Path("runs") / f"{recipe.resolve().parent.name}-{recipe.stem}"
     last = folder / "last.ckpt"
     if last.is_file() and not resume:
         raise ConfigError(f"{folder} holds a run: add --resume to go on with it, or name another folder with --output")
     if threads:
         torch.set_num_threads(threads)
-    task = build_task(settings, Data(data, cache, _tell, held_out))
+    task = build_task(settings, Data(data, cache, _tell))
     size = getattr(getattr(task, "config", None), "batch_size", 1) * devices
     result = fit(
         task, settings, folder, resume=last if resume else None, device=device, devices=devices, workers=workers,

@@ -345,12 +345,12 @@ def read_paraphrases(path: str | Path) -> dict[str, list[str]]:
     return dict(wordings)
 
 
-def read_labels(path: str | Path, clips: Iterable[ClipLike]) -> frozenset[str]:
+def read_labels(path: str | Path, clips: Iterable[ClipLike] | None = None) -> list[str]:
     """Read some labels, one a line.
 
     Args:
         path: the file.
-        clips: which have to have them.
+        clips: which have to have them; None where that is not known yet.
 
     Raises:
         ConfigError: the file cannot be read or is empty, or no clip has one of its labels.
@@ -359,8 +359,10 @@ def read_labels(path: str | Path, clips: Iterable[ClipLike]) -> frozenset[str]:
         labels = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
-    known = {clip.label for clip in clips}
+    if not labels:
+        raise ConfigError(f"{path} names no label")
+    known = set(labels) if clips is None else {clip.label for clip in clips}
     unknown = [label for label in labels if label not in known]
-    if unknown or not labels:
-        raise ConfigError(f"{path}: no clip is labelled '{unknown[0]}'" if unknown else f"{path} names no label")
-    return frozenset(labels)
+    if unknown:
+        raise ConfigError(f"{path}: no clip is labelled '{unknown[0]}'")
+    return labels

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from soundsieve.errors import ConfigError
-from soundsieve.evaluation.pairs import Clip, read_clips, read_labels
+from soundsieve.evaluation.pairs import Clip, read_clips
 from soundsieve.training.recipe import Recipe, build_config
 from soundsieve.training.sampling import by_recording
 from soundsieve.training.store import ClipStore, Progress
@@ -30,29 +30,28 @@ class Data:
             None where a task needs no sound.
         cache: folder for decoded clips; None for the usual one.
         progress: told how far preparations are.
-        held_out: file of labels, one a line, whose clips are left out of every split, for the zero-shot protocol
-            (CLAPSep, section V-C). None to leave nothing out.
     """
 
     clips: Path | None = None
     cache: Path | None = None
     progress: Progress | None = None
-    held_out: Path | None = None
 
-    def store(self, split: str, sample_rate: int, *, labelled: bool = True) -> ClipStore:
+    def store(self, split: str, sample_rate: int, *, labelled: bool = True, held_out: Sequence[str] = ()) -> ClipStore:
         """The decoded clips of one split.
 
         Args:
             split: which.
             sample_rate: Hz, of what is stored.
             labelled: without, labels and captions are not read, be they there or not; see `by_recording`.
+            held_out: labels whose clips are left out; these are read in any case.
         """
         if self.clips is None:
             raise ConfigError("this recipe trains on sound: name a list of clips with --data clips.csv (or .json)")
-        read = read_clips(self.clips, labelled=labelled or self.held_out is not None)
-        if self.held_out is not None:
-            unheard = read_labels(self.held_out, read)
-            read = [clip for clip in read if clip.label not in unheard]
+        read = read_clips(self.clips, labelled=labelled or bool(held_out))
+        unknown = set(held_out) - {clip.label for clip in read}
+        if unknown:
+            raise ConfigError(f"held_out: no clip of {self.clips} is labelled '{min(unknown)}'")
+        read = [clip for clip in read if clip.label not in held_out]
         everything = (
             [replace(clip, label=clip.label or clip.caption) for clip in read] if labelled else by_recording(read)
         )
@@ -123,7 +122,10 @@ def _system(recipe: Recipe, data: Data) -> Task:
     options = from_dict(getattr(tasks, f"{task}Config"), recipe.options, where="options")
     objective = getattr(options, "objective", None)
     labelled = objective is None or objective.needs_text
-    train, validation = (data.store(split, model.sample_rate, labelled=labelled) for split in ("train", "validation"))
+    train, validation = (
+        data.store(split, model.sample_rate, labelled=labelled, held_out=recipe.held_out)
+        for split in ("train", "validation")
+    )
     made: Task = getattr(tasks, task)(model, options, train, validation, seed=recipe.seed)
     return made
 
@@ -134,7 +136,9 @@ def _clap(recipe: Recipe, data: Data) -> Task:
 
     model = build_config(CLAPConfig, recipe.model)
     options = from_dict(CLAPTaskConfig, recipe.options, where="options")
-    train, validation = (data.store(split, model.audio.sample_rate) for split in ("train", "validation"))
+    train, validation = (
+        data.store(split, model.audio.sample_rate, held_out=recipe.held_out) for split in ("train", "validation")
+    )
     return CLAPTask(model, options, train, validation, seed=recipe.seed)
 
 
@@ -143,6 +147,8 @@ def _distill(recipe: Recipe, data: Data) -> Task:
     from soundsieve.training.store import default_cache
     from soundsieve.training.tasks.distill import DistillConfig, make_task
 
+    if recipe.held_out:
+        raise ConfigError("held_out leaves out clips, and this recipe trains on words alone")
     model = build_config(SentenceEncoderConfig, recipe.model)
     options = from_dict(DistillConfig, recipe.options, where="options")
     return make_task(model, options, seed=recipe.seed, cache=data.cache or default_cache(), progress=data.progress)

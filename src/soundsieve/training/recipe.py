@@ -29,6 +29,8 @@ class Recipe:
     """The network's shape: ``preset`` names one, further keys change it."""
     options: dict[str, Any] = field(default_factory=dict)
     """The task's own settings."""
+    held_out: tuple[str, ...] = ()
+    """Labels whose clips are left out of every split, for the zero-shot protocol (CLAPSep, section V-C)."""
     learning_rate: float = 1e-3
     """Peak learning rate of AdamW."""
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
