@@ -6,11 +6,11 @@ A page asks for a table with a pair of comments; what stands between them is rep
     <!-- /results -->
 
 NAME is a file of benchmarks/results without its suffix: `speed` as `benchmarks/speed.py` writes it, others likewise by
-the script of that name, and anything else as `soundsieve evaluate -o` does. `labels-NAME` lists what the model of that
-file separates best and worst, `compare-NAME` sets all files that begin with NAME beside the embedded model, `log-NAME` is
-a training run's log.csv, kept as NAME.csv, and `speed-of-NAME` are one system's rows of `audiosep_speed`. Three names need no
-file: `models` is the catalogue of models, `benchmarks` the one of benchmarks, and `checksum` is one line about the
-embedded model's weights.
+the script of that name, and anything else as `soundsieve evaluate -o` does. `brief-NAME` has fewer ways to ask,
+`labels-NAME` lists what the model of that file separates best and worst, `compare-NAME` sets all files that begin with
+NAME beside the embedded model, `log-NAME` is a training run's log.csv, kept as NAME.csv, and `speed-of-NAME` are one
+system's rows of `audiosep_speed`. Three names need no file: `models` is the catalogue of models, `benchmarks` the one
+of benchmarks, and `checksum` is one line about the embedded model's weights.
 
     python benchmarks/write_tables.py            # write
     python benchmarks/write_tables.py --check    # say which pages are out of date, and fail
@@ -24,6 +24,7 @@ import hashlib
 import json
 import re
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -38,22 +39,26 @@ BLOCK = re.compile(r"(<!-- results:(?P<name>[\w.-]+) -->\n).*?(<!-- /results -->
 NOT_YET = "*Not measured yet.*\n"
 
 
-def quality_table(result: dict[str, Any]) -> str:
+LEFT_OUT_OF_BRIEF = ("text+example", "example-any", "examples-any", "text+example-any")
+
+
+def quality_table(result: dict[str, Any], without: Collection[str] = ()) -> str:
     """What `soundsieve evaluate` measured: the mixture, every way to ask, the ceiling; and what is not there."""
     from soundsieve.evaluation.questions import setting_of
     from soundsieve.evaluation.report import absent_table, condition_table, setting_table
 
     run = result["run"]
-    equal = {name: entry["meaning"] for name, entry in result["conditions"].items() if not setting_of(name)}
-    meanings = "\n".join(f"- **{name}**: {meaning}" for name, meaning in equal.items())
+    asked = result["conditions"].items()
+    equal = {name: entry for name, entry in asked if not setting_of(name) and name not in without}
+    meanings = "\n".join(f"- **{name}**: {entry['meaning']}" for name, entry in equal.items())
     environment = run["environment"]
     about = (
         f"{run['pairs']} mixtures, both sounds of each asked for. 95% intervals by a bootstrap over mixtures.\n"
         f"Made by `{run['command']}`, with soundsieve {environment['soundsieve']} and torch {environment['torch']} "
         f"on {environment['machine']}; weights sha256 `{run['weights_sha256'][:16]}`."
     )
-    parts = [condition_table(result), meanings + "\n", setting_table(result), absent_table(result), about + "\n"]
-    return "\n".join(part for part in parts if part)
+    tables = [condition_table({"conditions": equal}), meanings + "\n", setting_table(result), absent_table(result)]
+    return "\n".join(part for part in [*tables, about + "\n"] if part)
 
 
 def listed_table(result: dict[str, Any]) -> str:
@@ -362,12 +367,14 @@ def render(name: str) -> str:
     if of == "parallel_data_free":
         measured = RESULTS / f"{of}.json"
         return TABLES[part](json.loads(measured.read_text("utf-8"))) if measured.exists() else NOT_YET
-    path = RESULTS / f"{name.removeprefix('labels-')}.json"
+    path = RESULTS / f"{name.removeprefix('labels-').removeprefix('brief-')}.json"
     if not path.exists():
         return NOT_YET
     result = json.loads(path.read_text("utf-8"))
     if name.startswith("labels-"):
         return labels_table(result)
+    if name.startswith("brief-"):
+        return quality_table(result, LEFT_OUT_OF_BRIEF)
     kinds = {
         "speed": speed_table,
         "clapsep_speed": clapsep_speed_table,
