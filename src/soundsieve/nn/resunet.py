@@ -261,7 +261,7 @@ class Decoder(Level):
     def forward(self, x: Tensor, skip: Tensor, embedding: Tensor) -> Tensor:
         """The map from below and the encoder's map of this level to this level's map, or the network's output.
 
-        Where no gradients are asked for, the former may be written over the latter.
+        Where no gradients are asked for, this level's map may be written over the encoder's.
         """
         shift = None if self.film is None else self.film(embedding)[..., None, None]
         if not for_answers(self, x):
