@@ -15,8 +15,8 @@ and t the unit vectors of a clip and of its caption in a space that text and aud
 All but supervised and hybrid do without the clip's caption. What is to be suppressed is described in the same way, from
 the interferer. Nothing here is learnt, and everything random comes from the generator that is given.
 
-The numbers p, s, T and k are settings, ours where a recipe does not say otherwise. That dropout and noise end in a unit
-vector is ours too, since every other condition is one.
+The numbers p, s, T and k are settings, ours where a recipe does not say otherwise. That dropout, noise and hybrid end
+in a unit vector is ours too, since every other condition is one; eq. 3 keeps the length of what lies between a and t.
 """
 
 from __future__ import annotations
