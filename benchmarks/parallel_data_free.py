@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from soundsieve.evaluation.pairs import Clip, Pair, make_pairs, mix, read_clips, read_pairs, write_pairs
@@ -36,7 +37,7 @@ from soundsieve.training.captions.building import build_cache
 from soundsieve.training.captions.cache import CaptionCache
 from soundsieve.training.captions.grammar import Grammar
 from soundsieve.training.captions.texts import distinct
-from soundsieve.training.embeddings import embed_captions, load_sieve_encoder
+from soundsieve.training.embeddings import embed_captions, embed_clips, load_sieve_encoder
 from soundsieve.training.recipe import read_recipe
 from soundsieve.training.store import ClipStore
 from soundsieve.weights.checkpoint import load_system
@@ -45,8 +46,9 @@ ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ROOT / "recipes" / "parallel_data_free"
 SIZES = (1_000, 10_000, 100_000)
 """Captions in the caches; a smaller one is the beginning of a larger one."""
-KINDS = ("text", "own audio", "retrieved")
-"""How a test mixture is asked: by caption, by the very sound in it, by the caption retrieved for that sound."""
+KINDS = ("text", "own audio", "retrieved", "moved text")
+"""How a test mixture is asked: by caption, by the very sound in it, by the caption retrieved for that sound, and by
+caption, moved by the distance from the mean caption of the cache to the mean clip of separation's half."""
 Row = dict[str, Any]
 
 
@@ -167,9 +169,12 @@ def make_run(run: Run, data: Path, folder: Path, changes: dict[str, Any]) -> tup
     }
     words = "separation" if run.recipe == "supervised" else "unlabelled"
     train(RECIPES / f"{run.recipe}.yaml", folder / "lists" / f"{words}.csv", own, changes)
-    if not (own / "rows.json").is_file():
-        rows = list(measure(own / "last.safetensors", data, folder, run.encoder))
-        with replacing(own / "rows.json") as temporary:
+    done = own / "rows.json"
+    rows = json.loads(done.read_text("utf-8")) if done.is_file() else []
+    missing = [kind for kind in KINDS if all(row["asked"] != kind for row in rows)]
+    if missing:
+        rows += measure(own / "last.safetensors", data, folder, run.encoder, missing)
+        with replacing(done) as temporary:
             temporary.write_text(json.dumps(rows), encoding="utf-8")
     return run.name, time.monotonic() - start
 
@@ -199,11 +204,16 @@ class Test:
         captions = embed_captions([self.by_path[path] for pair in self.pairs for path in pair.paths], known)
         audio = torch.cat([known.embed_audio(self.mixed(pair)) for pair in self.pairs])
         nearest = cache.vectors(cache.search(audio, 1)[1][:, 0])
-        vectors = zip(KINDS, (captions, audio, nearest), strict=True)
+        heard = embed_clips(Data(folder / "lists" / "unlabelled.csv").store("train", 32000, labelled=False), known)
+        written = cache.vectors(torch.arange(len(cache)))
+        moved = F.normalize(captions + heard.mean(0) - written.mean(0), dim=1)
+        vectors = zip(KINDS, (captions, audio, nearest, moved), strict=True)
         return {kind: part.view(len(self.pairs), 2, -1) for kind, part in vectors}
 
 
-def measure(weights: Path, data: Path, folder: Path, encoder: str, *, batch_size: int = 8) -> Iterator[Row]:
+def measure(
+    weights: Path, data: Path, folder: Path, encoder: str, kinds: Sequence[str], *, batch_size: int = 8
+) -> Iterator[Row]:
     """One row for each sound of each test mixture and each way to ask."""
     system, test = load_system(weights), Test(data, folder)
     asked = torch.load(folder / f"asked-{encoder}.pt", weights_only=True)
@@ -212,7 +222,7 @@ def measure(weights: Path, data: Path, folder: Path, encoder: str, *, batch_size
         batch = slice(start, start + batch_size)
         sources = torch.stack([test.mixed(pair) for pair in test.pairs[batch]])
         mixtures = sources.sum(1)
-        ways = [(kind, side) for kind in KINDS for side in (0, 1)]
+        ways = [(kind, side) for kind in kinds for side in (0, 1)]
         conditions = [Condition(asked[kind][batch, side], nothing[batch]) for kind, side in ways]
         with torch.inference_mode():
             answers = system.estimate_many(mixtures, conditions)

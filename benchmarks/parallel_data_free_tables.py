@@ -86,7 +86,7 @@ def space_table(result: Result) -> str:
 
 def queries_table(result: Result) -> str:
     """The same runs, asked by caption, by the very sound, and by the caption that is retrieved for it."""
-    asked = ("text", "own audio", "retrieved")
+    asked = ("text", "own audio", "retrieved", "moved text")
     heads = [f"{kind}, {group}" for group in ("seen", "held out") for kind in asked]
     lines = [f"| encoder | objective | {' | '.join(heads)} |", "| --- | --- |" + " ---: |" * len(heads)]
     for run in _main_runs(result):
