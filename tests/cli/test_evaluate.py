@@ -184,6 +184,10 @@ def test_mistakes_are_named(benchmark: Path):
     run("--make-pairs", "--limit", "1")
     with pytest.raises(ConfigError, match=r"ends in \.json"):
         run("-m", "model.safetensors", "-o", "out.csv", fails=True)
+    Path("out.json").mkdir()
+    with pytest.raises(ConfigError, match=r"out\.json is a folder"):
+        run("-m", "model.safetensors", "-o", "out.json", fails=True)
+    Path("out.json").rmdir()
     with pytest.raises(ConfigError, match="no condition 'loud'"):
         run("-m", "model.safetensors", "--conditions", "loud", fails=True)
     with pytest.raises(ConfigError, match="no metric 'loud' to choose"):

@@ -250,6 +250,7 @@ ESC50 = ("clapsep-esc50", "--audio", "audio", "--list", "some_eval.csv")
         ((*ESC50, "--conditions", "example"), "nothing can be asked"),
         (("corpus", "--audio", "audio"), "corpus has its own list and clips"),
         (("clapsep-esc50", "--make-pairs"), "--make-pairs draws the list of corpus"),
+        ((*ESC50, "--unseen", "labels.txt"), "--unseen and --examples-from are for corpus"),
     ],
 )
 def test_mistakes_are_named(soundsieve: Run, sounds: Path, arguments: tuple[str, ...], complaint: str) -> None:

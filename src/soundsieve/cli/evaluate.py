@@ -115,6 +115,8 @@ def evaluate(
         raise ConfigError(f"{CORPUS} has its own list and clips: --list, --audio, --mix, --missing are for others")
     if benchmark != CORPUS and make_pairs:
         raise ConfigError(f"--make-pairs draws the list of {CORPUS}; {benchmark} has a published one")
+    if benchmark != CORPUS and (unseen or examples_from):
+        raise ConfigError(f"--unseen and --examples-from are for {CORPUS}: the list of {benchmark} has its own labels")
     sounds = lists.decoded(clips.parent)
     if make_pairs:
         drawn = lists.make_pairs(lists.read_clips(clips, split="test"), sounds, n=limit, seed=seed)
@@ -123,6 +125,8 @@ def evaluate(
         return
     if output is not None and output.suffix != ".json":
         raise ConfigError(f"the summary is JSON: give -o a name that ends in .json, not '{output.name}'")
+    if output is not None and output.is_dir():
+        raise ConfigError(f"{output} is a folder: give -o the name of a file")
 
     import torch
 
