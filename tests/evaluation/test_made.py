@@ -141,6 +141,14 @@ def test_ready_made_mixtures_past_full_scale_are_turned_down(tmp_path: Path) -> 
     assert np.abs(mixture - 8 * target).max() < 1e-5
 
 
+def test_equal_energies_are_never_minus_zero_apart(tmp_path: Path) -> None:
+    tone = SOUNDS["tone/0.wav"]
+    mixed = Mixture(2.000001 * tone, tone)
+    list(made.make([(0, EXAMPLES[0])], lambda _: mixed, tmp_path, sample_rate=SAMPLE_RATE))
+    with (tmp_path / "mixtures.csv").open(newline="") as file:
+        assert [row["snr_db"] for row in csv.DictReader(file)] == ["0.0"]
+
+
 def test_what_cannot_be_mixed(recordings: Recordings, tmp_path: Path) -> None:
     audio.encode(recordings.folder / "silent.wav", np.zeros((1, 100), np.float32), SAMPLE_RATE)
     silent = Example("quiet", "a tone", target="silent.wav", interferers=("hum/0.wav",))

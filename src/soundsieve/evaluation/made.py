@@ -113,7 +113,7 @@ def _as_ready(example: Example, mixed: Mixture, names: dict[str, str]) -> Exampl
 
     They are still named where there are no words to ask with.
     """
-    snr_db = None if mixed.snr_db is None else round(mixed.snr_db, _LEVEL_DIGITS)
+    snr_db = None if mixed.snr_db is None else round(mixed.snr_db, _LEVEL_DIGITS) + 0.0  # never -0.0
     bare = replace(example, mixture=names["mixture"], reference=names["reference"], snr_db=snr_db)
     bare = replace(bare, target="", interferers=(), start_s=0.0)
     return replace(bare, like=(), unlike=()) if example.text or example.exclude else bare
