@@ -349,7 +349,8 @@ def test_standard_input_and_output(soundsieve, recording, monkeypatch: pytest.Mo
         assert (info.format, info.subtype, info.channels) == ("FLAC", "PCM_24", 2)
         np.testing.assert_array_equal(audio.decode(out.buffer.getvalue())[0], expected)
     monkeypatch.setattr(sys, "stdin", Standard(content))
-    assert soundsieve("extract", "a dog", "-", "-o", "answers")[1] == "answers/stdin.a-dog.flac\n"
+    _, out, err = soundsieve("extract", "a dog", "-", "-o", "answers", "--threshold", 1)
+    assert (out, err) == ("answers/stdin.a-dog.flac\n", "no 'a dog' found in standard input (presence 0.90)\n")
     monkeypatch.setattr(sys, "stdin", Standard(content))
     assert soundsieve("find", "a dog", "-")[1] == "-:0.00-0.30  0.90\n"
     for name in ("a.wav", "street.flac"):

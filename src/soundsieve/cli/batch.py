@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from soundsieve.cli.inputs import Input
+from soundsieve.cli.inputs import STDIN, Input
 from soundsieve.cli.screen import Screen
 from soundsieve.errors import AudioError, ConfigError, QueryError, SoundsieveError
 
@@ -52,6 +52,11 @@ class Report:
     error: str | None = None
     skipped: bool = False
 
+    @property
+    def name(self) -> str:
+        """Of the recording, in messages."""
+        return "standard input" if self.path == STDIN else Path(self.path).name
+
     def as_json(self) -> str:
         """All of it in one line."""
         values = {**vars(self), "took_s": round(self.took_s, 3)}
@@ -63,7 +68,7 @@ class Report:
         if spans:
             self.found.append(f"{called}: {spans_in_words(spans)}")
         else:
-            self.notes.append(f"no '{words}' found in {Path(self.path).name} (presence {presence:.2f})")
+            self.notes.append(f"no '{words}' found in {self.name} (presence {presence:.2f})")
 
 
 Advance: TypeAlias = Callable[[float, "float | None"], None]

@@ -117,14 +117,13 @@ class Job:
         self._hear(stream.presences, stream.spans, report)
 
     def _hear(self, presences: Sequence[float], spans: Sequence[Any], report: Report) -> None:
-        name = "standard input" if report.path == STDIN else Path(report.path).name
         several = len(self.questions) > 1
         heard: dict[str, tuple[float, Any]] = {}
         for (part, asked), presence, found in zip(self.questions.items(), presences, spans, strict=True):
             if wants_something(asked):
                 phrase = self.phrases[part]
                 heard[phrase] = (round(presence, 4), found)
-                report.heard(phrase, presence, found, called=f"{name}, {phrase}" if several else name)
+                report.heard(phrase, presence, found, called=f"{report.name}, {phrase}" if several else report.name)
         if several:
             report.presence = {phrase: presence for phrase, (presence, _) in heard.items()}
             report.spans = {phrase: found for phrase, (_, found) in heard.items()}
