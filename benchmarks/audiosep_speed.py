@@ -232,15 +232,16 @@ def compare(path: str, threads: int, mixtures: int) -> dict[str, Any]:
     from records import CLIPS, test_mixtures
 
     from soundsieve.evaluation.pairs import decoded, mix
-    from soundsieve.nn.precision import to_precision
+    from soundsieve.nn.precision import multiplies_bf16, to_precision
     from soundsieve.weights.checkpoint import load_system
 
     torch.set_num_threads(threads)
     (pairs, _), sounds = test_mixtures(mixtures), decoded(CLIPS)
     heard = [mix(pair, sounds).mixture[None] for pair in pairs]
     exact = load_system(path)
-    rounded = copy.deepcopy(exact)
-    to_precision(rounded, "bf16")
+    rounded = copy.deepcopy(exact) if multiplies_bf16() else None
+    if rounded is not None:
+        to_precision(rounded, "bf16")
     with torch.inference_mode():
         query = query_for(exact)
 
@@ -248,17 +249,15 @@ def compare(path: str, threads: int, mixtures: int) -> dict[str, Any]:
             condition = system.encode_query(query)
             return [system(mixture, condition)[0].double().numpy() for mixture in heard]
 
-        float32, bf16 = answers(exact), answers(rounded)
+        float32, bf16 = answers(exact), [] if rounded is None else answers(rounded)
         make_plain(exact)
         plain = answers(exact)
     differences = [np.abs(a - b).max() / np.abs(b).max() for a, b in zip(float32, plain, strict=True)]
-    close = [si_sdr_db(a, b) for a, b in zip(bf16, float32, strict=True)]
-    return {
-        "mixtures": len(pairs),
-        "largest_difference": float(max(differences)),
-        "bf16_to_float32_db": statistics.mean(close),
-        "bf16_to_float32_least_db": min(close),
-    }
+    found = {"mixtures": len(pairs), "largest_difference": float(max(differences))}
+    if bf16:
+        close = [si_sdr_db(a, b) for a, b in zip(bf16, float32, strict=True)]
+        found |= {"bf16_to_float32_db": statistics.mean(close), "bf16_to_float32_least_db": min(close)}
+    return found
 
 
 # --- what runs them ---
@@ -278,7 +277,9 @@ def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def measure(result: dict[str, Any], options: argparse.Namespace, folder: Path, keep: Callable[[], None]) -> None:
-    """Everything that is asked for and not yet in ``result``."""
+    """Everything that is asked for and not yet in ``result``; bf16 where `load` would take it."""
+    from soundsieve.nn.precision import multiplies_bf16
+
     threads, patience_s = options.threads, 0 if options.hurry else 300
     models: dict[str, str] = {}
 
@@ -298,6 +299,8 @@ def measure(result: dict[str, Any], options: argparse.Namespace, folder: Path, k
         for name, lengths in parts.items():
             for seconds, configurations in lengths.items():
                 for configuration in configurations:
+                    if configuration == "bf16" and not multiplies_bf16():
+                        continue
                     runs = result["runs"].setdefault(f"{name} {seconds} {configuration}", [])
                     # A minute takes long enough to need no repeats.
                     if len(runs) > turn or (seconds > 10 and turn >= options.long_processes):
@@ -317,7 +320,7 @@ def measure(result: dict[str, Any], options: argparse.Namespace, folder: Path, k
         result["counted"][name] = run("count", model(name))
         result["compared"][name] = run("compare", model(name), options.mixtures)
         keep()
-    if options.trained and "loss" not in result:
+    if options.trained and "loss" not in result and multiplies_bf16():
         result["loss"] = run("loss", options.trained, options.pairs)
         keep()
 
