@@ -226,9 +226,10 @@ def _finish(part: Path, plan: _Plan, index: IndexKind, progress: Progress | None
             progress("building the index", 0, 1)
         vectors = torch.from_numpy(np.load(part / EMBEDDINGS, mmap_mode="c"))
         save_index(make_index(index, vectors), part / INDEX)
+    size = (part / INDEX).stat().st_size if index == "ivf" else 0
     info = CacheInfo(
         plan.encoder, plan.digest, plan.width, plan.captions, plan.repeated, plan.unreadable,
-        plan.texts_sha256, sha256(part / EMBEDDINGS), index,
+        plan.texts_sha256, sha256(part / EMBEDDINGS), index, size,
     )  # fmt: skip
     (part / MANIFEST).write_text(json.dumps({"format": FORMAT, **to_dict(info)}, indent=2) + "\n", "utf-8")
 

@@ -58,6 +58,8 @@ class CacheInfo:
     """of embeddings.npy"""
     index: IndexKind
     """how it is searched"""
+    index_bytes: int
+    """of index.faiss; 0 where there is none"""
 
 
 class CaptionCache:
@@ -121,7 +123,9 @@ class CaptionCache:
     def index(self) -> Index:
         """What searches: an inverted file where one was built and faiss is installed, else all are compared."""
         if self.info.index == "ivf":
-            return load_index(self.folder / INDEX, self.embeddings) if has_faiss() else Exact(self.embeddings)
+            if not has_faiss():
+                return Exact(self.embeddings)
+            return load_index(self.folder / INDEX, self.embeddings, size=self.info.index_bytes)
         return make_index(self.info.index, self.embeddings)
 
     def search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -158,16 +158,23 @@ def save_index(index: Index, path: Path) -> None:
         raise OSError(f"faiss cannot write {path.name}") from error
 
 
-def load_index(path: Path, vectors: Tensor) -> Index:
+def load_index(path: Path, vectors: Tensor, *, size: int) -> Index:
     """Read what `save_index` wrote, memory-mapped.
+
+    Args:
+        path: of the file.
+        vectors: that it was made of.
+        size: of the file in bytes: in one that was cut short, faiss would read past the end, and the process end there.
 
     Raises:
         ConfigError: faiss is not installed, or the file is missing, damaged or of other vectors.
     """
     faiss = _faiss()
     try:
+        if path.stat().st_size != size:
+            raise OSError("another size than when it was written")
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         raise ConfigError(f"{path} is missing or damaged: build the cache again") from error
     if (index.ntotal, index.d) != tuple(vectors.shape):
         raise ConfigError(f"{path} is an index of other captions: build the cache again")
