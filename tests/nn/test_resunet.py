@@ -118,6 +118,25 @@ def test_what_is_folded_follows_the_weights(style: Style) -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("many", [1, 1000], ids=["winograd", "direct"])
+def test_what_is_folded_follows_norms_that_have_heard_more(
+    style: Style, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch does not count what a norm in training writes to its averages."""
+    monkeypatch.setattr(strips, "MANY", many)
+    net = network(style)
+    given = inputs()
+    with torch.inference_mode():
+        net(*given)
+    with torch.no_grad():
+        net.train()(*inputs(batch=3))
+    net.eval()
+    whole = net(*given).detach()
+    with torch.inference_mode():
+        assert close(net(*given), whole)
+
+
+@pytest.mark.parametrize("style", STYLES)
 def test_nothing_is_folded_in_training(style: Style, monkeypatch: pytest.MonkeyPatch) -> None:
     """Norms see the batch and learn from it, with and without gradients, before and after an answer."""
     monkeypatch.setattr(strips.Conv, "strip", None)

@@ -84,7 +84,9 @@ class Conv(nn.Conv2d):
             own = scale_and_bias(norm)[1]
             bias = own if bias is None else own + bias
             assert norm.running_var is not None
-            sources += [norm.weight, norm.running_var]
+            assert norm.num_batches_tracked is not None
+            # What a norm in training writes to its averages is not counted; that it has heard a batch is.
+            sources += [norm.weight, norm.running_var, norm.num_batches_tracked]
 
         def folded() -> Tensor:
             return self.weight if norm is None else self.weight * scale_and_bias(norm)[0][:, None, None, None]
