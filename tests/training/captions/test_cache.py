@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pickle
 from collections.abc import Callable
@@ -206,6 +207,15 @@ def test_a_damaged_cache_is_told_in_one_line(tmp_path: Path, encoder: JointEncod
     with pytest.raises(ConfigError, match=r"build (it|the cache) again|no caption cache") as caught:
         CaptionCache.open(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("key", "value"), [("captions", "many"), ("colour", "blue"), ("index", "tree")])
+def test_a_description_that_is_none_is_told(tmp_path: Path, encoder: JointEncoder, key: str, value: str) -> None:
+    build_cache(["a dog"], tmp_path / "cache", encoder)
+    manifest = tmp_path / "cache" / MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {key: value}))
+    with pytest.raises(ConfigError, match=rf"cache\.json is damaged: build the cache again \(.*{key}"):
+        CaptionCache.open(tmp_path / "cache")
 
 
 @NEEDS_FAISS

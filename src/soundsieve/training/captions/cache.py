@@ -58,7 +58,7 @@ class CacheInfo:
     """of embeddings.npy"""
     index: IndexKind
     """how it is searched"""
-    index_bytes: int
+    index_bytes: int = 0
     """of index.faiss; 0 where there is none"""
 
 
@@ -174,9 +174,12 @@ def _read_info(folder: Path) -> CacheInfo:
         stored = json.loads(path.read_text("utf-8"))
         if (found := stored.pop("format", None)) != FORMAT:
             raise ConfigError(f"{folder} has format '{found}', this version reads '{FORMAT}': build it again")
-        return from_dict(CacheInfo, stored)
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(f"{path} is damaged: build the cache again") from error
+    try:
+        return from_dict(CacheInfo, stored)
+    except ConfigError as error:
+        raise ConfigError(f"{path} is damaged: build the cache again ({error})") from error
 
 
 def part_of(folder: Path) -> Path:
