@@ -136,6 +136,23 @@ def test_what_is_folded_follows_norms_that_have_heard_more(
         assert close(net(*given), whole)
 
 
+def test_training_lets_go_of_what_is_folded() -> None:
+    """Which also holds where an optimiser writes without being counted."""
+    net = network("resunet30")
+    given = inputs()
+    with torch.inference_mode():
+        net(*given)
+    convolutions = [module for module in net.modules() if isinstance(module, strips.Conv)]
+    assert any(conv._folded._entry for conv in convolutions)
+    net.train()
+    assert not any(conv._folded._entry or conv._transformed._entry for conv in convolutions)
+    for parameter in net.parameters():
+        parameter.data.mul_(1.1)
+    whole = net.eval()(*given).detach()
+    with torch.inference_mode():
+        assert close(net(*given), whole)
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_nothing_is_folded_in_training(style: Style, monkeypatch: pytest.MonkeyPatch) -> None:
     """Norms see the batch and learn from it, with and without gradients, before and after an answer."""

@@ -13,10 +13,10 @@ from torch import Tensor
 class Kept:
     """One tensor made from others, and made again when one of those is written to or replaced.
 
-    torch counts the writes to a tensor (optimiser steps, `load_state_dict`, any in-place operation), and a tensor that is
+    torch counts the writes to a tensor (optimiser steps, `load_state_dict`, any in-place operation), and one that is
     moved or replaced lies in another storage: counts, storages and places within them of what it was made from are its
     key. What torch does not count is not seen: writes to ``.data``, those of a fused optimiser, and those of a norm in
-    training to its averages, for which `torch.nn.BatchNorm2d.num_batches_tracked` stands in. Storages are referred to
+    training to its averages. A module that is trained therefore clears what it has kept. Storages are referred to
     weakly: an address may be given out again, a storage that is gone is not mistaken for another, and no old weights
     are held. (Tensors themselves are not referred to: torch.utils.swap_tensors refuses those that are.) Copies, pickles
     and state dicts leave it out.

@@ -64,6 +64,13 @@ class Conv(nn.Conv2d):
         super().__init__(inputs, outputs, size, padding=size // 2, bias=bias)
         self._folded, self._transformed = Kept(), Kept()
 
+    def train(self, mode: bool = True) -> Conv:
+        """As `torch.nn.Module.train`; training lets go of what is kept."""
+        if mode:
+            self._folded.clear()
+            self._transformed.clear()
+        return super().train(mode)
+
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, N, F)`` to as many channels as there are outputs."""
         if self.kernel_size == (1, 1) and x.is_contiguous(memory_format=torch.channels_last):
@@ -85,7 +92,7 @@ class Conv(nn.Conv2d):
             bias = own if bias is None else own + bias
             assert norm.running_var is not None
             assert norm.num_batches_tracked is not None
-            # What a norm in training writes to its averages is not counted; that it has heard a batch is.
+            # What a norm writes to its averages is not counted (it may be trained alone); that it heard a batch is.
             sources += [norm.weight, norm.running_var, norm.num_batches_tracked]
 
         def folded() -> Tensor:
