@@ -130,8 +130,8 @@ def retrieval_cost_table(result: Result) -> str:
         f"| {result['audio_s']:.2f} s | {result['retrieval_s']:.2f} s | {1000 * result['search_s']:.0f} ms "
         f"| {result['share']:.1%} |",
         "",
-        f"{result['system']}, {result['threads']} threads of {machine['cpu']} ({machine['cores']} cores), "
-        f"torch {result['versions']['torch']}; medians.",
+        f"{result['system']}, {result['threads']} thread{'s' * (result['threads'] != 1)} of {machine['cpu']} "
+        f"({machine['cores']} cores), torch {result['versions']['torch']}; medians of CPU seconds.",
     ]
     return "\n".join(lines) + "\n"
 
