@@ -58,7 +58,7 @@ def tasks(data: Path, folder: Path, batch_size: int) -> dict[str, CLAPSepTask]:
 
 
 def measure(by_name: dict[str, CLAPSepTask], steps: int) -> dict[str, float]:
-    """Median CPU seconds of a step with each objective, and of the search alone: other work on the machine is no part."""
+    """Median CPU seconds of a step with each objective, and of the search alone; other work does not count."""
     times: dict[str, list[float]] = {name: [] for name in (*by_name, "search")}
     optimizers = {}
     for name, task in by_name.items():
