@@ -70,9 +70,10 @@ def test_commands_in_documents_run(
     from soundsieve.cli.main import main
 
     runs = command[1] in ("extract", "split", "find", "models")
+    parts = command[1:3] if command[1] in ("cache", "listen", "mixtures") else command[1:2]
+    arguments = command[1 : command.index("&&") if "&&" in command else None] if runs else [*parts, "--help"]
     with pytest.raises(SystemExit) as end:
-        parts = command[1:3] if command[1] in ("cache", "listen", "mixtures") else command[1:2]
-        main(command[1 : command.index("&&") if "&&" in command else None] if runs else [*parts, "--help"])
+        main(arguments)
     said = capsys.readouterr()
     assert not end.value.code, said.err
     if not runs:

@@ -1,4 +1,4 @@
-"""Ctrl-C in a run, and SIGTERM: the step at hand is finished and kept, and the run goes on as if it had never stopped."""
+"""Ctrl-C in a run, and SIGTERM: the step at hand is finished and kept, and the run goes on as if never stopped."""
 
 import os
 import signal
