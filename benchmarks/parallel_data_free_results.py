@@ -177,9 +177,9 @@ def draw(result: dict[str, Any], path: Path) -> None:
             _draw_objectives(axes[place], result["runs"], encoder, column)
         _draw_caches(axes[2], result["runs"], column)
         axes[0].set_ylabel(f"{name}, dB, asked by caption")
-        for one in axes:
+        for one, corner in zip(axes, ("upper right", "upper right", "lower left"), strict=True):
             one.grid(alpha=0.3)
-            one.legend(fontsize=8)
+            one.legend(fontsize=8, loc=corner)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=100, format="png")
 

@@ -6,7 +6,6 @@ from typing import Any
 
 Result = dict[str, Any]
 
-ENCODERS = {"half": "half", "starter": "starter"}
 NAMES = {"audio_dropout": "audio+dropout", "audio_noise": "audio+noise"}
 
 
@@ -59,13 +58,19 @@ def differences_table(result: Result) -> str:
 
 
 def cache_table(result: Result) -> str:
-    """Retrieval with fewer captions, and among more of them; one seed."""
-    lines = ["| captions | k | SDRi, seen | SDRi, held out |", "| ---: | ---: | ---: | ---: |"]
+    """Retrieval with fewer captions, and among more of them."""
+    lines = [
+        "| captions | k | seeds | SDRi, seen | SDRi, held out | SI-SDRi, seen | SI-SDRi, held out |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
     runs = [run for run in result["runs"] if run["recipe"] == "retrieval" and run["encoder"] == "half"]
     for run in sorted(runs, key=lambda run: (run["k"], run["captions"])):
-        cells = [f"{run['text']['sdri'][group]['seeds'][0]:.1f}" for group in ("seen", "held out")]
-        lines.append(f"| {run['captions']:,} | {run['k']} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", "In dB, the first seed, encoder `half`."]) + "\n"
+        cells = [_span(run["text"][column][group]) for column in ("sdri", "si_sdri") for group in ("seen", "held out")]
+        lines.append(f"| {run['captions']:,} | {run['k']} | {run['seeds']} | {' | '.join(cells)} |")
+    first = next(run for run in runs if run["seeds"] > 1)["text"]["sdri"]
+    alone = " and ".join(f"{first[group]['seeds'][0]:.1f} dB ({group})" for group in ("seen", "held out"))
+    lines += ["", f"In dB with 95% intervals, encoder `half`. The first seed alone of the run with more gave {alone}."]
+    return "\n".join(lines) + "\n"
 
 
 def space_table(result: Result) -> str:
