@@ -27,3 +27,8 @@ class WeightsError(SoundsieveError):
 
 class UnreadableError(WeightsError):
     """Weights that may well be good cannot be read now: too little memory, or the system refuses to read them."""
+
+
+def reason(error: Exception) -> str:
+    """Why something could not be read or written, in a line: of an OSError without the path, which its caller names."""
+    return (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())

@@ -251,6 +251,7 @@ ESC50 = ("clapsep-esc50", "--audio", "audio", "--list", "some_eval.csv")
         (("corpus", "--audio", "audio"), "corpus has its own list and clips"),
         (("clapsep-esc50", "--make-pairs"), "--make-pairs draws the list of corpus"),
         ((*ESC50, "--unseen", "labels.txt"), "--unseen and --examples-from are for corpus"),
+        (("corpus",), "there is no benchmarks/clips/clips.csv here: the test clips are part of the project"),
     ],
 )
 def test_mistakes_are_named(soundsieve: Run, sounds: Path, arguments: tuple[str, ...], complaint: str) -> None:

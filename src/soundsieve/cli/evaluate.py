@@ -22,6 +22,7 @@ from soundsieve.cli.list_options import (
     MissingOption,
     MixOption,
     SeedOption,
+    in_clone,
     names_in,
     opened,
 )
@@ -117,6 +118,8 @@ def evaluate(
         raise ConfigError(f"--make-pairs draws the list of {CORPUS}; {benchmark} has a published one")
     if benchmark != CORPUS and (unseen or examples_from):
         raise ConfigError(f"--unseen and --examples-from are for {CORPUS}: the list of {benchmark} has its own labels")
+    if benchmark == CORPUS:
+        in_clone(clips)
     sounds = lists.decoded(clips.parent)
     if make_pairs:
         drawn = lists.make_pairs(lists.read_clips(clips, split="test"), sounds, n=limit, seed=seed)

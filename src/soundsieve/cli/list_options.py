@@ -22,6 +22,17 @@ CORPUS = "corpus"
 """The benchmark that is part of the project, and has no published list."""
 LISTS = "Benchmarks with a list"
 
+
+def in_clone(path: Path) -> Path:
+    """A file of the project's own benchmark; a ConfigError where it is not."""
+    if not path.exists():
+        raise ConfigError(
+            f"there is no {path} here: the test clips are part of the project's repository; "
+            "run this in a clone of it, or name a list of your own"
+        )
+    return path
+
+
 ListOption: TypeAlias = Annotated[
     Path | None,
     typer.Option("--list", metavar="FILE", help="The benchmark's published list.", rich_help_panel=LISTS),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soundsieve.cli.list_options import CORPUS, AudioOption, ListOption, MixOption, SeedOption, opened
+from soundsieve.cli.list_options import CORPUS, AudioOption, ListOption, MixOption, SeedOption, in_clone, opened
 from soundsieve.cli.screen import columns
 from soundsieve.errors import ConfigError
 
@@ -128,7 +128,7 @@ def _items(
     if mix:
         raise ConfigError(f"{CORPUS} is mixed in one way: --mix is for others")
     folder = audio or Path("benchmarks/clips")
-    clips = {clip.path: clip for clip in lists.read_clips(folder / "clips.csv")}
+    clips = {clip.path: clip for clip in lists.read_clips(in_clone(folder / "clips.csv"))}
     pairs = lists.read_pairs(list_file or Path("benchmarks/pairs.csv"), clips)
     mixer = corpus.mixer(pairs, lists.decoded(folder))
     return draw(corpus.examples_of(pairs, clips), mixer, sample_rate=lists.SAMPLE_RATE, count=count, seed=seed)

@@ -20,6 +20,7 @@ from soundsieve.cli.list_options import (
     MixOption,
     Opened,
     SeedOption,
+    in_clone,
     opened,
 )
 from soundsieve.errors import ConfigError
@@ -107,7 +108,7 @@ def _of_corpus(pairs: Path, folder: Path, limit: int | None) -> _Work:
     from soundsieve.evaluation import corpus
     from soundsieve.evaluation import pairs as lists
 
-    clips = {clip.path: clip for clip in lists.read_clips(folder / "clips.csv")}
+    clips = {clip.path: clip for clip in lists.read_clips(in_clone(folder / "clips.csv"))}
     chosen = lists.read_pairs(pairs, clips)[:limit]
     examples = list(enumerate(corpus.examples_of(chosen, clips)))
     mixed_of = corpus.mixer(chosen, lists.decoded(folder))

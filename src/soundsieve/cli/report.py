@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from soundsieve.cli.list_options import AudioOption, ListOption, MixOption, SeedOption, opened
+from soundsieve.cli.list_options import AudioOption, ListOption, MixOption, SeedOption, in_clone, opened
 from soundsieve.cli.model_options import ClapOption, PrecisionOption, TokenizerOption, WeightsOption
 from soundsieve.errors import ConfigError
 
@@ -81,7 +81,7 @@ def report(
     def replay_of(run: Run, separator: Separator) -> Replay:
         cut = run.facts.get("like_seconds")
         if "pair" in run.rows[0]:
-            return of_corpus(separator.system, clips, pairs, paraphrases, like_seconds=cut)
+            return of_corpus(separator.system, in_clone(clips), pairs, paraphrases, like_seconds=cut)
         chosen = opened(run.benchmark, list_file, audio, mix=mix, seed=seed, limit=None)
         return of_list(separator.system, chosen.examples, chosen.asking(), like_seconds=cut)
 

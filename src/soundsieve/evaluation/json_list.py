@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
 
-from soundsieve.errors import ConfigError
+from soundsieve.errors import ConfigError, reason
 
 _SHAPE = '{"data": [{"wav": ..., "caption": ...}, ...]}'
 
@@ -32,7 +32,7 @@ def read_json_list(path: str | Path, *, captions: bool = True) -> list[dict[str,
     try:
         content = json.loads(Path(path).read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+        raise ConfigError(f"cannot read {path}: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not JSON: {error}") from error
     entries = content.get("data") if isinstance(content, Mapping) else None

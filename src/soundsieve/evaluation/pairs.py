@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from soundsieve.dsp.mixing import fit_length, loudest_offset, mix_at_snr, scale_to_rms_db
-from soundsieve.errors import AudioError, ConfigError
+from soundsieve.errors import AudioError, ConfigError, reason
 from soundsieve.evaluation.benchmarks.tables import read_rows
 from soundsieve.evaluation.json_list import read_json_list
 from soundsieve.files import replacing
@@ -358,7 +358,7 @@ def read_labels(path: str | Path, clips: Iterable[ClipLike] | None = None) -> li
     try:
         labels = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+        raise ConfigError(f"cannot read {path}: {reason(error)}") from error
     if not labels:
         raise ConfigError(f"{path} names no label")
     known = set(labels) if clips is None else {clip.label for clip in clips}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from soundsieve.errors import ConfigError
+from soundsieve.errors import ConfigError, reason
 from soundsieve.weights.config import from_dict
 
 
@@ -92,7 +92,7 @@ def read_recipe(path: str | Path, changes: Mapping[str, Any] | None = None) -> R
     try:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the recipe {path}: {error}") from error
+        raise ConfigError(f"cannot read the recipe {path}: {reason(error)}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):

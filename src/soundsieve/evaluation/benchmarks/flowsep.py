@@ -10,7 +10,7 @@ import json
 import random
 from pathlib import Path
 
-from soundsieve.errors import ConfigError
+from soundsieve.errors import ConfigError, reason
 from soundsieve.evaluation.benchmarks.example import Example, check_names
 from soundsieve.evaluation.benchmarks.tables import recording
 
@@ -26,7 +26,7 @@ def read(path: str | Path, *, seed: int = 0) -> list[Example]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+        raise ConfigError(f"cannot read {path}: {reason(error)}") from error
     rows = []
     for number, line in enumerate(lines, start=1):
         if line.strip():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from soundsieve.audio import READABLE
-from soundsieve.errors import ConfigError
+from soundsieve.errors import ConfigError, reason
 
 
 def read_rows(path: str | Path, *, required: Sequence[str] = (), columns: int | None = None) -> list[dict[str, str]]:
@@ -29,7 +29,7 @@ def read_rows(path: str | Path, *, required: Sequence[str] = (), columns: int | 
             reader = csv.reader(file, skipinitialspace=True, strict=True)
             lines = [(reader.line_num, [value.strip() for value in line]) for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+        raise ConfigError(f"cannot read {path}: {reason(error)}") from error
     lines = [(number, line) for number, line in lines if any(line)]
     if not lines:
         raise ConfigError(f"{path} is empty")

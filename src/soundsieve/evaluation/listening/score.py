@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from soundsieve.errors import ConfigError
+from soundsieve.errors import ConfigError, reason
 from soundsieve.evaluation.listening.make import KEY_FORMAT
 
 RATINGS_FORMAT = "soundsieve ratings 1"
@@ -156,7 +156,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+        raise ConfigError(f"cannot read {path}: {reason(error)}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} is not a file of a listening test")
     return content

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from soundsieve.errors import ConfigError
+from soundsieve.errors import ConfigError, reason
 
 STEP = "step"
 
@@ -20,7 +20,7 @@ def read(path: Path) -> dict[str, list[tuple[float, float]]]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+        raise ConfigError(f"cannot read {path}: {reason(error)}") from error
     if not rows or STEP not in rows[0]:
         raise ConfigError(f"{path} is no log of a training run (log.csv): it has no column '{STEP}', or no line")
     found: dict[str, list[tuple[float, float]]] = {}

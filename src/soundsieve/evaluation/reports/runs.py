@@ -9,7 +9,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from soundsieve.errors import ConfigError
+from soundsieve.errors import ConfigError, reason
 from soundsieve.evaluation.listed import LEFT_OUT
 from soundsieve.evaluation.measuring import Row
 from soundsieve.evaluation.rows import read_rows
@@ -99,7 +99,7 @@ def _summary(path: Path) -> dict[str, Any]:
     try:
         summary = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {path}, the summary of the rows beside it: {error}") from error
+        raise ConfigError(f"cannot read {path}, the summary of the rows beside it: {reason(error)}") from error
     known = isinstance(summary, dict) and all(isinstance(summary.get(k, {}), dict) for k in ("run", "not_applicable"))
     if not known:
         raise ConfigError(f"{path} is not the summary of the rows beside it: move it away, or name the rows otherwise")
