@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from soundsieve.errors import ConfigError
-from soundsieve.evaluation.pairs import make_pairs
+from soundsieve.evaluation.answers import estimates, evaluating
+from soundsieve.evaluation.pairs import SAMPLE_RATE, make_pairs, mix
 from soundsieve.evaluation.run import quick_score
+from soundsieve.metrics import sdr_improvement, si_sdr
+from soundsieve.query import Condition
 from soundsieve.systems.base import System
 from soundsieve.training.mixtures import Mixer, MixtureConfig, Waveform
 from soundsieve.training.sampling import ClipSampler
@@ -149,3 +152,24 @@ class AskingTask:
         scores = quick_score(module, self.validation.sounds, self._pairs, self.validation.clips, batch_size=8)
         gain = 0.5 * (scores["sdri_text"] + scores.get("sdri_both", scores["sdri_text"]))
         return scores | {"score": gain + 5.0 * scores["selectivity"]}
+
+    def _score_as_trained(
+        self, system: System, condition_of: Callable[[Tensor, np.random.Generator], Condition]
+    ) -> dict[str, float]:
+        """The same where there are no words: SDR improvement and selectivity when asked by the sounds themselves.
+
+        Args:
+            system: what is judged.
+            condition_of: makes the conditions of both sounds ``(2, T)`` of a mixture, at `SAMPLE_RATE`.
+        """
+        gains, told_apart = [], []
+        with evaluating(system):
+            for number, pair in enumerate(self._pairs):
+                mixed = mix(pair, self.validation.sounds)
+                sources, mixture = mixed.sources, mixed.mixture.expand_as(mixed.sources)
+                asked = condition_of(sources, np.random.default_rng(number))
+                estimate = estimates(system, mixture, [asked], sample_rate=SAMPLE_RATE)[0].target
+                gains.append(float(sdr_improvement(estimate, sources, mixture=mixture).mean()))
+                told_apart.append(bool((si_sdr(estimate, sources) > si_sdr(estimate, sources.flip(0))).all()))
+        scores = {"sdri_as_trained": float(np.mean(gains)), "selectivity": float(np.mean(told_apart))}
+        return scores | {"score": scores["sdri_as_trained"] + 5.0 * scores["selectivity"]}

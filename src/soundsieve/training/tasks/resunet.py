@@ -24,10 +24,8 @@ from soundsieve import audio
 from soundsieve.encoders.bert import CaptionEncoder
 from soundsieve.encoders.text import SentenceEncoder, SentenceEncoderConfig
 from soundsieve.errors import ConfigError
-from soundsieve.evaluation.answers import estimates, evaluating
-from soundsieve.evaluation.pairs import SAMPLE_RATE, mix
+from soundsieve.evaluation.pairs import SAMPLE_RATE
 from soundsieve.losses import l1_loss, magnitude_loss, sdr_loss
-from soundsieve.metrics import sdr_improvement, si_sdr
 from soundsieve.query import Condition
 from soundsieve.systems.audiosep import AudioSep, AudioSepConfig
 from soundsieve.systems.base import System
@@ -250,19 +248,14 @@ class USSTask(ResUNetTask):
     def validate(self, module: nn.Module) -> dict[str, float]:
         """SDR improvement and selectivity, asked as in training: by what the tagger hears in the targets."""
         assert isinstance(module, USS)
-        gains, told_apart = [], []
-        with evaluating(module):
-            for pair in self._pairs:
-                mixed = mix(pair, self.validation.sounds)
-                sources, mixture = mixed.sources, mixed.mixture.expand_as(mixed.sources)
-                heard = torch.from_numpy(audio.resample(sources.numpy(), SAMPLE_RATE, module.sample_rate))
-                embedding = self.embedding(module, {"target": heard.to(module.network.bins_norm.weight.device)})
-                asked = Condition(embedding, torch.zeros_like(embedding))
-                estimate = estimates(module, mixture, [asked], sample_rate=SAMPLE_RATE)[0].target
-                gains.append(float(sdr_improvement(estimate, sources, mixture=mixture).mean()))
-                told_apart.append(bool((si_sdr(estimate, sources) > si_sdr(estimate, sources.flip(0))).all()))
-        scores = {"sdri_target": float(np.mean(gains)), "selectivity": float(np.mean(told_apart))}
-        return scores | {"score": scores["sdri_target"] + 5.0 * scores["selectivity"]}
+        device = module.network.bins_norm.weight.device
+
+        def condition_of(sources: Tensor, _: np.random.Generator) -> Condition:
+            heard = torch.from_numpy(audio.resample(sources.numpy(), SAMPLE_RATE, module.sample_rate))
+            embedding = self.embedding(module, {"target": heard.to(device)})
+            return Condition(embedding, torch.zeros_like(embedding))
+
+        return self._score_as_trained(module, condition_of)
 
 
 def _uss(model: USSConfig, config: USSTaskConfig) -> USS:
