@@ -120,8 +120,11 @@ def wait_for_quiet(seconds: float = 300) -> None:
 
 
 def si_sdr_db(estimate: np.ndarray, reference: np.ndarray) -> float:
-    projection = np.sum(estimate * reference) / np.sum(reference**2) * reference
-    return float(10 * np.log10(np.sum(projection**2) / np.sum((estimate - projection) ** 2)))
+    import torch
+
+    from soundsieve.metrics import si_sdr
+
+    return float(si_sdr(torch.from_numpy(estimate), torch.from_numpy(reference)))
 
 
 def loss_on_clips(model: str, precision: str, pairs_used: int) -> dict[str, float]:
