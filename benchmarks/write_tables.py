@@ -7,10 +7,11 @@ A page asks for a table with a pair of comments; what stands between them is rep
 
 NAME is a file of benchmarks/results without its suffix: `speed` as `benchmarks/speed.py` writes it, others likewise by
 the script of that name, and anything else as `soundsieve evaluate -o` does. `brief-NAME` has fewer ways to ask,
-`labels-NAME` lists what the model of that file separates best and worst, `compare-NAME` sets all files that begin with
-NAME beside the embedded model, `log-NAME` is a training run's log.csv, kept as NAME.csv, and `speed-of-NAME` are one
-system's rows of `audiosep_speed`. Three names need no file: `models` is the catalogue of models, `benchmarks` the one
-of benchmarks, and `checksum` is one line about the embedded model's weights.
+`labels-NAME` lists what the model of that file separates best and worst, `seen-NAME` sets labels that it was trained
+on beside those that it was not, `compare-NAME` sets all files that begin with NAME beside the embedded model,
+`log-NAME` is a training run's log.csv, kept as NAME.csv, and `speed-of-NAME` are one system's rows of
+`audiosep_speed`. Three names need no file: `models` is the catalogue of models, `benchmarks` the one of benchmarks,
+and `checksum` is one line about the embedded model's weights.
 
     python benchmarks/write_tables.py            # write
     python benchmarks/write_tables.py --check    # say which pages are out of date, and fail
@@ -367,7 +368,7 @@ def render(name: str) -> str:
     if of == "parallel_data_free":
         measured = RESULTS / f"{of}.json"
         return TABLES[part](json.loads(measured.read_text("utf-8"))) if measured.exists() else NOT_YET
-    path = RESULTS / f"{name.removeprefix('labels-').removeprefix('brief-')}.json"
+    path = RESULTS / f"{re.sub('^(labels|brief|seen)-', '', name)}.json"
     if not path.exists():
         return NOT_YET
     result = json.loads(path.read_text("utf-8"))
@@ -375,6 +376,10 @@ def render(name: str) -> str:
         return labels_table(result)
     if name.startswith("brief-"):
         return quality_table(result, LEFT_OUT_OF_BRIEF)
+    if name.startswith("seen-"):
+        from soundsieve.evaluation.report import seen_table
+
+        return f"{seen_table(result)}\nMade by `{result['run']['command']}`.\n"
     kinds = {
         "speed": speed_table,
         "clapsep_speed": clapsep_speed_table,
