@@ -5,8 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +25,7 @@ from soundsieve.cli.list_options import (
     names_in,
     opened,
 )
+from soundsieve.cli.measuring import Done, measured
 from soundsieve.cli.model_options import ClapOption, PrecisionOption, TokenizerOption, WeightsOption
 from soundsieve.errors import ConfigError
 
@@ -133,7 +133,7 @@ def evaluate(
 
     import torch
 
-    from soundsieve.evaluation import measuring, questions, report, rows, run
+    from soundsieve.evaluation import measuring, questions, report, run
     from soundsieve.evaluation.judge import load_judge
     from soundsieve.metrics import why_not
     from soundsieve.separator import load
@@ -161,7 +161,6 @@ def evaluate(
             opened(benchmark, list_file, audio, mix=mix, seed=seed, limit=limit),
             loaded,
             of_model,
-            _progress,
             conditions=asked,
             metrics=named,
             judge=heard_by,
@@ -206,14 +205,14 @@ def evaluate(
     }
 
     started = time.perf_counter()
-    with rows.kept(None if output is None else output.with_suffix(".jsonl"), depends_on) as kept:
-        if kept.rows:
-            print(f"going on after {len(kept.rows)} answers that were measured before", file=sys.stderr)
-        done = {rows.key_of(row) for row in kept.rows}
-        known = run.baselines(
+    mixtures = questions.settings_of(chosen, by_path, asked or list(questions.CONDITIONS)).values()
+    total = len(planned) + len(run.BASELINES) * sum(1 + len(of) for both in mixtures for of in both)
+
+    def rows_of(done: Done) -> Iterable[Row]:
+        yield from run.baselines(
             chosen, by_path, sounds, conditions=asked or None, metrics=named, judge=heard_by, done=done
         )
-        answers = run.evaluate(
+        yield from run.evaluate(
             system,
             chosen,
             planned,
@@ -224,11 +223,9 @@ def evaluate(
             done=done,
             like_seconds=like_seconds,
         )
-        mixtures = questions.settings_of(chosen, by_path, asked or list(questions.CONDITIONS)).values()
-        total = len(planned) + len(run.BASELINES) * sum(1 + len(of) for both in mixtures for of in both)
-        for row in _progress(chain(known, answers), total, done=len(done)):
-            kept.append(row)
-    summary = report.summarise(kept.rows, presence_threshold=separator.presence_threshold, unseen=held_out)
+
+    found = measured(output, depends_on, total, rows_of)
+    summary = report.summarise(found, presence_threshold=separator.presence_threshold, unseen=held_out)
     summary["not_applicable"] = {name: why for name in named if (why := why_not(name, system))}
     summary["run"] = of_run | {
         "command": command,
@@ -248,19 +245,6 @@ def evaluate(
     print("\n".join(table for table in tables if table), end="")
     for why in summary["not_applicable"].values():
         print(why)
-
-
-def _progress(rows: Iterable[Row], total: int, *, done: int) -> Iterator[Row]:
-    """Pass rows on; a run of more than two seconds says on stderr how far it is."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    started = time.perf_counter()
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("measuring", total=total, completed=done, visible=False)
-        for row in rows:
-            progress.update(task, advance=1, visible=time.perf_counter() - started > 2)
-            yield row
 
 
 def _weights_sha256(model: str) -> str:

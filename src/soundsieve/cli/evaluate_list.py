@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from soundsieve.cli.list_options import Opened
+from soundsieve.cli.measuring import Done, measured
 from soundsieve.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ def evaluate_list(
     chosen: Opened,
     load: Callable[[], Separator],
     of_model: Callable[[], dict[str, Any]],
-    progress: Callable[..., Iterator[Row]],
     *,
     conditions: Sequence[str],
     metrics: Sequence[str],
@@ -40,7 +39,6 @@ def evaluate_list(
         chosen: the benchmark, its list and its audio.
         load: gives the model, once it is sure that everything else is there.
         of_model: what identifies it.
-        progress: passes rows on, and shows how far it is.
         conditions: ways to ask; the benchmark's by default.
         metrics: what is measured; the benchmark's by default.
         judge: what hears the answers too.
@@ -52,7 +50,7 @@ def evaluate_list(
         output: the summary (JSON); rows and tables go beside. None: the table is printed alone.
         command: what was typed.
     """
-    from soundsieve.evaluation import listed, listed_report, report, rows
+    from soundsieve.evaluation import listed, listed_report, report
     from soundsieve.evaluation.run import BASELINES
     from soundsieve.metrics import METRICS, why_not
 
@@ -83,11 +81,9 @@ def evaluate_list(
     }
 
     started = time.perf_counter()
-    with rows.kept(None if output is None else output.with_suffix(".jsonl"), depends_on) as kept:
-        if kept.rows:
-            print(f"going on after {len(kept.rows)} answers that were measured before", file=sys.stderr)
-        done = {rows.key_of(row) for row in kept.rows}
-        answers = listed.evaluate(
+
+    def rows_of(done: Done) -> Iterable[Row]:
+        return listed.evaluate(
             system,
             examples,
             asking,
@@ -97,9 +93,9 @@ def evaluate_list(
             done=done,
             like_seconds=like_seconds,
         )
-        for row in progress(answers, asked + len(BASELINES) * len(examples), done=len(done)):
-            kept.append(row)
-    summary = listed_report.summarise(kept.rows, benchmark)
+
+    found = measured(output, depends_on, asked + len(BASELINES) * len(examples), rows_of)
+    summary = listed_report.summarise(found, benchmark)
     summary["missing"] = missing[:10]
     summary["not_applicable"] = {name: why for name in asking.metrics if (why := why_not(name, system))}
     of_run["left_out"] += len(summary["not_mixed"])
