@@ -1,0 +1,100 @@
+"""The studio as a process of its own, which can reach nothing but this machine and says so if it tried."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# What runs before the command: whoever looks up or connects to another machine is refused and written down.
+GUARD = """
+import os, socket, sys
+
+def outside(host):
+    return str(host) not in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::", "", "None")
+
+def refuse(host):
+    with open(os.environ["STUDIO_TRIED"], "a") as file:
+        print(host, file=file)
+    raise OSError(f"this test has no network: {host}")
+
+def connect(self, address, _real=socket.socket.connect):
+    if self.family in (socket.AF_INET, socket.AF_INET6) and outside(address[0]):
+        refuse(address[0])
+    return _real(self, address)
+
+def look_up(host, *args, _real=socket.getaddrinfo, **options):
+    if outside(host.decode() if isinstance(host, bytes) else host):
+        refuse(host)
+    return _real(host, *args, **options)
+
+socket.socket.connect, socket.getaddrinfo = connect, look_up
+from soundsieve.cli.main import main
+main(sys.argv[1:])
+"""
+
+
+@dataclass(frozen=True)
+class LiveStudio:
+    """A studio that runs: its address, its process, and the folders it was given."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    temp: Path
+    """Its temporary folder: nothing else is written there."""
+    tried: Path
+    log: Path
+
+    @property
+    def other_hosts(self) -> list[str]:
+        """Machines that the server wanted to reach."""
+        return self.tried.read_text("utf-8").split() if self.tried.exists() else []
+
+    def health(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.url}/health", timeout=10) as answer:
+            return dict(json.load(answer))
+
+
+@contextmanager
+def live_studio(folder: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[LiveStudio]:
+    """A studio with these options, once its weights are loaded; ended like Ctrl-C does."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    temp, tried, log = folder / "temp", folder / "tried.txt", folder / "log.txt"
+    temp.mkdir(parents=True)
+    variables = {**os.environ, "TMPDIR": str(temp), "STUDIO_TRIED": str(tried), **(environment or {})}
+    command = [sys.executable, "-c", GUARD, "studio", "--port", str(port), *options]
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, env=variables) as process:
+        studio = LiveStudio(f"http://127.0.0.1:{port}", process, temp, tried, log)
+        try:
+            _wait_until_ready(studio)
+            yield studio
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _wait_until_ready(studio: LiveStudio, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and studio.process.poll() is None:
+        try:
+            if studio.health()["ready"]:
+                return
+        except OSError:
+            pass  # not listening yet
+        time.sleep(0.1)
+    raise AssertionError(f"the studio did not start: {studio.log.read_text('utf-8', 'replace')[-3000:]}")
