@@ -19,11 +19,12 @@ SIGNALS = GROUND | {"audio", "dsp", "query"}
 BLOCKS = SIGNALS | {"nn"}
 MODELS = BLOCKS | {"encoders", "systems"}
 PARTS = {"segments", "presence", "recordings", "streaming", "asking", "pouring", "results"}  # of the separator
-LIBRARY = MODELS | PARTS | {"weights", "separator"}
+LIBRARY = MODELS | PARTS | {"naming", "weights", "separator"}
 PURE = {"losses", "metrics"}
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
+    "naming": set(),
     "embedded": set(),
     "audio": GROUND | {"dsp"},
     "dsp": GROUND,
@@ -45,9 +46,11 @@ ARROWS: dict[str, set[str]] = {
     "metrics": {"errors", "dsp"},
     "training": LIBRARY | PURE | {"soundsieve", "evaluation"},  # validation measures as the evaluation does
     "evaluation": LIBRARY | PURE | {"soundsieve"},
-    "cli": LIBRARY | PURE | {"soundsieve", "training", "evaluation"},
+    "studio": LIBRARY | PURE | {"soundsieve"},
+    "cli": LIBRARY | PURE | {"soundsieve", "training", "evaluation", "studio"},
 }
-LAZY = {"training", "evaluation"}  # cli may import these inside a function only: a plain install lacks what they need
+# cli may import these inside a function only: a plain install lacks what they need
+LAZY = {"training", "evaluation", "studio"}
 
 # Packages that only some rooms may import.
 OWNERS: dict[str, set[str]] = {
@@ -62,8 +65,24 @@ OWNERS: dict[str, set[str]] = {
     "matplotlib": {"training", "evaluation"},
     "typer": {"cli"},
     "faiss": {"training"},
+    "gradio": {"studio"},
+    "fastapi": {"studio"},
+    "starlette": {"studio"},
+    "uvicorn": {"studio"},
 }
-EXTRAS = ("lightning", "yaml", "torchmetrics", "pesq", "scipy", "sklearn", "matplotlib", "faiss")
+EXTRAS = (
+    "lightning",
+    "yaml",
+    "torchmetrics",
+    "pesq",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "faiss",
+    "gradio",
+    "fastapi",
+    "uvicorn",
+)
 SLOW_TO_IMPORT = ("transformers", *EXTRAS)
 
 

@@ -14,8 +14,8 @@ from signals import tone, tone_and_noise
 from soundsieve import audio
 from soundsieve.cli.inputs import split_arguments
 from soundsieve.cli.main import main
-from soundsieve.cli.outputs import slug
 from soundsieve.errors import QueryError
+from soundsieve.naming import slug
 from soundsieve.separator import Separator
 from soundsieve.weights.checkpoint import save_system
 

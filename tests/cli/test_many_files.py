@@ -19,9 +19,9 @@ from signals import tone_and_noise
 from soundsieve import audio
 from soundsieve.cli import batch
 from soundsieve.cli.inputs import Input, find_inputs
-from soundsieve.cli.outputs import slugs
 from soundsieve.cli.screen import Screen
 from soundsieve.errors import AudioError, QueryError
+from soundsieve.naming import slugs
 
 
 def written() -> list[str]:

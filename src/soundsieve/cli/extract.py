@@ -11,10 +11,11 @@ from soundsieve.cli.batch import run, tell, use_threads
 from soundsieve.cli.inputs import STDIN, find_inputs, split_arguments
 from soundsieve.cli.job import REST, Job
 from soundsieve.cli.model_options import ClapOption, PrecisionOption, TokenizerOption, WeightsOption
-from soundsieve.cli.outputs import DEFAULT_FOLDER, DEFAULT_TEMPLATE, STDOUT, Outputs, model_slug, slug, subtype_named
+from soundsieve.cli.outputs import DEFAULT_FOLDER, DEFAULT_TEMPLATE, STDOUT, Outputs, model_slug, subtype_named
 from soundsieve.cli.question import ask, check, describe
 from soundsieve.cli.screen import Screen
 from soundsieve.errors import ConfigError, QueryError
+from soundsieve.naming import slug
 
 
 def extract(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import string
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from soundsieve.cli.inputs import STDIN, Input
 from soundsieve.errors import AudioError, ConfigError
+from soundsieve.naming import cut_bytes, slug
 
 if TYPE_CHECKING:
     from soundsieve.audio import AudioInfo
@@ -22,7 +21,6 @@ DEFAULT_FOLDER = Path("sieved")
 DEFAULT_TEMPLATE = "{stem}.{query}.{ext}"
 
 _FIELDS = ("stem", "query", "part", "model", "ext")
-_SLUG_LENGTH = 60
 _PART_BYTES = 100
 _NAME_BYTES = 255  # what file systems take
 _SUBTYPES = {
@@ -35,35 +33,9 @@ _SUBTYPES = {
 }
 
 
-def slug(words: str) -> str:
-    """Words as a safe part of a file name: lower-case letters and digits of any script, joined by hyphens."""
-    plain = unicodedata.normalize("NFKC", words).casefold()
-    joined = re.sub(r"[^\w]+|_+", "-", plain).strip("-")
-    if len(joined) > _SLUG_LENGTH:
-        joined = joined[:_SLUG_LENGTH].rsplit("-", 1)[0] if "-" in joined[:_SLUG_LENGTH] else joined[:_SLUG_LENGTH]
-    return _cut_bytes(joined, _PART_BYTES).strip("-") or "sound"
-
-
-def slugs(words: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
-    """A slug for each, all different: a number is put to those that are there already."""
-    used, found = set(taken), []
-    for one in map(slug, words):
-        name, number = one, 2
-        while name in used:
-            name, number = f"{one}-{number}", number + 1
-        used.add(name)
-        found.append(name)
-    return found
-
-
 def model_slug(model: str) -> str:
     """A model's name, or its file's, as a safe part of a file name."""
     return slug(Path(model).stem)
-
-
-def _cut_bytes(text: str, most: int) -> str:
-    encoded = os.fsencode(text)
-    return text if len(encoded) <= most else encoded[:most].decode(errors="ignore")
 
 
 def subtype_named(name: str | None) -> str | None:
@@ -230,7 +202,7 @@ class Outputs:
         if self.is_one_file:
             return self.place
         values = {
-            "stem": _cut_bytes(item.stem, _PART_BYTES),
+            "stem": cut_bytes(item.stem, _PART_BYTES),
             "query": query,
             "part": part,
             "model": self.model,

@@ -12,10 +12,11 @@ from soundsieve.cli.batch import run, tell, use_threads
 from soundsieve.cli.inputs import find_inputs, names_a_recording
 from soundsieve.cli.job import REST, Job
 from soundsieve.cli.model_options import ClapOption, PrecisionOption, TokenizerOption, WeightsOption
-from soundsieve.cli.outputs import DEFAULT_FOLDER, DEFAULT_TEMPLATE, Outputs, model_slug, slugs, subtype_named
+from soundsieve.cli.outputs import DEFAULT_FOLDER, DEFAULT_TEMPLATE, Outputs, model_slug, subtype_named
 from soundsieve.cli.question import ask, check, describe
 from soundsieve.cli.screen import Screen
 from soundsieve.errors import QueryError
+from soundsieve.naming import slugs
 
 
 def split(
