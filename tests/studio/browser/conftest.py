@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -31,8 +32,9 @@ def _installed() -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
+@functools.cache
 def _why_not_installed() -> str:
-    """Install the browser; empty if that went well."""
+    """Install the browser, or try to, once; empty if that went well."""
     apt = shutil.which("apt-get")
     if apt is None:
         return "no chromium, and no apt-get to install it with"
@@ -50,7 +52,7 @@ def _why_not_installed() -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The browser; gone after each file of tests, since playwright keeps an event loop in this thread while it lives."""
+    """The browser; gone after each file of tests: playwright keeps an event loop in this thread while it lives."""
     if _installed() is None and (reason := _why_not_installed()):
         pytest.skip(reason)
     with sync_playwright() as playwright:
