@@ -151,6 +151,9 @@ def separate_segments(
     """
     if batch < 1:
         raise ConfigError(f"batch is {batch}: at least one segment goes through at a time")
+    if system.in_order:
+        yield from _separate_in_order(system, pieces, conditions, batch)
+        return
     queue = iter(pieces)
     while group := list(islice(queue, 1)):
         together = shared and system.shares_channels and len(group[0][1]) > 1
@@ -183,9 +186,31 @@ def _estimate(system: System, mixture: Tensor, conditions: Sequence[Condition]) 
     asked = [condition.expand(len(padded)) for condition in conditions]
     with torch.inference_mode():
         answers = (system.estimate_many if padded.ndim == 2 else system.estimate_channels)(padded, asked)
+    return _checked(system, answers, padded.shape, samples)
+
+
+def _separate_in_order(
+    system: System, pieces: Iterable[tuple[Segment, Tensor]], conditions: Sequence[Condition], batch: int
+) -> Iterator[tuple[Segment, Tensor, list[Estimate]]]:
+    """As `separate_segments`, for a system that goes on from one segment to the next."""
+    device = conditions[0].positive.device
+    taken: list[tuple[Segment, Tensor]] = []
+
+    def heard() -> Iterator[tuple[int, Tensor]]:
+        for segment, mixture in pieces:
+            taken.append((segment, mixture))
+            yield segment.start, mixture.to(device)
+
+    for answers in system.answer_in_order(heard(), conditions, batch=batch):
+        segment, mixture = taken.pop()
+        yield segment, mixture, _checked(system, answers, mixture.shape, mixture.shape[1])
+
+
+def _checked(system: System, answers: Sequence[Estimate], shape: torch.Size, samples: int) -> list[Estimate]:
+    """Answers that are of that shape and finite, cut to so many samples; on the CPU."""
     for answer in answers:
-        if answer.target.shape != padded.shape:
-            raise WeightsError(f"{system.name} answered {tuple(answer.target.shape)} to {tuple(padded.shape)}")
+        if answer.target.shape != shape:
+            raise WeightsError(f"{system.name} answered {tuple(answer.target.shape)} to {tuple(shape)}")
         if not torch.isfinite(answer.target).all():
             raise WeightsError(
                 f"{system.name} answered with values that are not finite: its weights do not fit this sound"

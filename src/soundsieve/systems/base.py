@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from soundsieve.errors import QueryError
+from soundsieve.errors import ConfigError, QueryError
 from soundsieve.query import Condition, Query
 
 _MEANING = {"text": "text", "audio": "example clips (like, unlike)", "exclude": "exclusion (exclude, unlike)"}
@@ -44,15 +44,17 @@ class System(nn.Module, ABC):
         shares_channels: whether `estimate_channels` decides once for all channels, so that what is left of each is
             the same share of it and the stereo image stays; without it every channel is separated on its own.
         compares: whether `agreement` can tell how well a sound fits a query.
-        aligned: whether an answer lines up with the mixture, sample by sample. One that is made anew does not, and
-            ratios of energies say nothing of it.
+        aligned: whether an answer lines up with the mixture, sample by sample. One that is made anew does not:
+            ratios of energies say nothing of it, and taking it away from the mixture does not take the sound away.
+        in_order: whether an answer has to go on from the one about the segment before, see `answer_in_order`.
     """
 
     name: ClassVar[str]
     queries: ClassVar[frozenset[str]]
     shares_channels: ClassVar[bool] = False
     compares: ClassVar[bool] = False
-    aligned: ClassVar[bool] = True
+    aligned: bool = True
+    in_order: ClassVar[bool] = False
     config: Any
     sample_rate: int
     segment_s: float
@@ -66,6 +68,16 @@ class System(nn.Module, ABC):
     def assets(self) -> dict[str, str]:
         """Text files to be stored beside the weights, by name."""
         return {}
+
+    def with_settings(self, settings: Mapping[str, object]) -> System:
+        """This system, with the same weights in the same memory, answering in another way; see what overrides it.
+
+        Raises:
+            ConfigError: it has no such setting, or a value is out of range.
+        """
+        for name in settings:
+            raise ConfigError(f"{self.name} has no setting '{name}': leave it out")
+        return self
 
     @abstractmethod
     def encode_query(self, query: Query) -> Condition:
@@ -89,6 +101,23 @@ class System(nn.Module, ABC):
         For systems of which ``shares_channels`` is true; nobody asks the others.
         """
         raise NotImplementedError(f"{self.name} separates every channel on its own")
+
+    def answer_in_order(
+        self, pieces: Iterable[tuple[int, Tensor]], conditions: Sequence[Condition], *, batch: int
+    ) -> Iterator[list[Estimate]]:
+        """Answers about the segments of one recording, each fitting to the one before it where the two overlap.
+
+        For systems of which ``in_order`` is true; nobody asks the others.
+
+        Args:
+            pieces: in order, where each starts in the recording, in samples, and its mixture ``(C, T)``.
+            conditions: each of one.
+            batch: how many answers are worked on at once.
+
+        Yields:
+            For each piece, before the next is taken, what `estimate_many` gives.
+        """
+        raise NotImplementedError(f"{self.name} answers about every segment on its own")
 
     def agreement(self, target: Tensor, condition: Condition) -> Tensor:
         """How well targets ``(B, T)`` sound like what was wanted: cosines, shape ``(B,)``.

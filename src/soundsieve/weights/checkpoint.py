@@ -41,6 +41,7 @@ SYSTEMS: dict[str, tuple[str, str, str]] = {
     "audiosep": ("soundsieve.systems.audiosep", "AudioSep", "AudioSepConfig"),
     "lassnet": ("soundsieve.systems.lassnet", "LASSNet", "LASSNetConfig"),
     "uss": ("soundsieve.systems.uss", "USS", "USSConfig"),
+    "flowsep": ("soundsieve.systems.flowsep.flowsep", "FlowSep", "FlowSepConfig"),
 }
 """Name in a file -> (module, class, config class); a module is imported when a file first asks for it."""
 

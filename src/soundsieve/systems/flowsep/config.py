@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from soundsieve.encoders.t5 import T5Config
@@ -57,6 +57,11 @@ class FlowSepConfig:
                 f"FlowSep: n_mels {self.mel.n_mels} is a multiple of {self.vae.factor * self.unet.factor}, as the VAE "
                 "and the UNet halve it"
             )
+        if self.vocoder.bands != self.mel.n_mels or self.vocoder.hop_length != self.mel.hop_length:
+            raise ConfigError(
+                f"FlowSep: the vocoder takes the spectrogram's {self.mel.n_mels} bands, and its rates multiply to the "
+                f"hop, {self.mel.hop_length}"
+            )
         if not 0 < self.segment_s < float("inf"):
             raise ConfigError(f"FlowSep: segment_s is above 0, not {self.segment_s}")
         if self.objective not in ("flow", "diffusion"):
@@ -97,7 +102,7 @@ class FlowSepConfig:
             MelConfig.debug(),
             VAEConfig.debug(),
             FlowUNetConfig.debug(),
-            BigVGANConfig.debug(),
+            replace(BigVGANConfig.debug(), bands=MelConfig.debug().n_mels),
             segment_s=0.64,
             level="kept",
             sampling=Sampling(steps=2),
