@@ -77,8 +77,13 @@ def container_of(path: Path, suffix: str, complaint: str) -> str | None:
 
 
 @contextmanager
-def decoded(path: Path, called: Path) -> Iterator[Path]:
+def decoded(path: Path, called: Path, longest_s: float | None = None) -> Iterator[Path]:
     """Yield a temporary AU file with the first sound track of ``path``, 32-bit float.
+
+    Args:
+        path: where it lies.
+        called: its name in messages.
+        longest_s: decode about a second more than this and then stop.
 
     Raises:
         AudioError: ffmpeg is not installed, cannot read the file, finds damage in it, or stands still.
@@ -89,7 +94,9 @@ def decoded(path: Path, called: Path) -> Iterator[Path]:
         raise AudioError(f"{called} needs ffmpeg to be read, and there is none on the PATH: {install}")
     command = [program, "-nostdin", "-hide_banner", "-loglevel", "error"]
     command += ["-protocol_whitelist", "file,pipe", "-format_whitelist", _DEMUXERS]
-    command += ["-i", f"file:{path.absolute()}", "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
+    command += ["-i", f"file:{path.absolute()}", "-map", "0:a:0", "-c:a", "pcm_f32be"]
+    command += ["-t", f"{longest_s + 1:.3f}"] if longest_s is not None else []
+    command += ["-f", "au", "pipe:1"]
     with tempfile.NamedTemporaryFile(prefix="soundsieve-", suffix=".au") as out, tempfile.TemporaryFile() as words:
         try:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=words)

@@ -36,9 +36,12 @@ class Reader:
     Args:
         source: a path (``-`` is standard input), the bytes of a file, or a binary stream. Streams are copied to a
             temporary file, for most containers cannot be read without seeking; so is what ffmpeg decodes.
+        longest_s: refuse a recording that is longer than this, in seconds. One that does not tell its length is
+            decoded no further to find it out.
 
     Raises:
-        AudioError: the file is missing, a folder, empty, not audio, cut short, without samples, or needs ffmpeg.
+        AudioError: the file is missing, a folder, empty, not audio, cut short, without samples, longer
+            than ``longest_s``, or needs ffmpeg.
 
     Example:
         >>> with Reader("long.wav") as recording:  # doctest: +SKIP
@@ -48,20 +51,23 @@ class Reader:
     info: AudioInfo
     """What the header says; ``samples`` is what ``blocks`` will give."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, longest_s: float | None = None) -> None:
         with ExitStack() as stack:
             path, self._called = stack.enter_context(on_disk(source))
             try:
-                self._track = Track(path, self._called)
+                self._track = Track(path, self._called, longest_s)
                 kind = None
             except DAMAGE as error:
                 kind = ffmpeg.container_of(path, self._called.suffix, reason(error))
                 if kind is None:
                     raise _not_audio(self._called, error) from error
-                path = stack.enter_context(ffmpeg.decoded(path, self._called))
-                self._track = Track(path)
+                path = stack.enter_context(ffmpeg.decoded(path, self._called, longest_s))
+                self._track = Track(path, longest_s=longest_s)
             stack.callback(self._track.close)
             self.info = _checked_info(self._track, self._called, path.stat().st_size, kind)
+            if longest_s is not None and self.info.seconds > longest_s:
+                most = f"{longest_s / 60:g} minutes" if longest_s > 60 else f"{longest_s:g} seconds"
+                raise AudioError(f"{self._called} lasts longer than {most}, the most that is taken: cut it into parts")
             self._stack = stack.pop_all()
         self._slack = _MPEG_SLACK_SAMPLES * len(self._track.links) if self.info.subtype.startswith("MPEG") else 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import threading
@@ -35,6 +36,7 @@ class Track:
     Args:
         path: where it lies.
         called: its name in messages.
+        longest_s: where the length has to be counted, that is done no further than this, in seconds.
 
     Raises:
         DAMAGE: it is no sound file.
@@ -45,8 +47,9 @@ class Track:
     """The streams, by their bytes."""
     _at: int
 
-    def __init__(self, path: Path, called: Path | None = None) -> None:
+    def __init__(self, path: Path, called: Path | None = None, longest_s: float | None = None) -> None:
         self.path = path
+        self._longest_s = longest_s
         self._called = called or path
         self._stack = ExitStack()
         self.links = links(path)
@@ -54,8 +57,11 @@ class Track:
         self._hush = no_chatter if any(is_mpeg(path, link) for link in self.links) else nullcontext
         self._opens: list[_Open] = []
         try:
-            lengths = [self._measured(link) for link in self.links]
-            self.samples = sum(lengths)
+            self.samples = 0
+            for link in self.links:
+                self.samples += self._measured(link)
+                if self.samples > self._most:
+                    break
             self._reopen()
         except BaseException:
             self.close()
@@ -115,9 +121,14 @@ class Track:
         if self.file.frames < _NO_LENGTH:
             return int(self.file.frames)
         counted = 0
-        while n := len(self._frames(BLOCK)):
+        while counted <= self._most and (n := len(self._frames(BLOCK))):
             counted += n
         return counted
+
+    @property
+    def _most(self) -> float:
+        """More samples than this need not be counted."""
+        return math.inf if self._longest_s is None else self._longest_s * float(self.file.samplerate)
 
     def _open_link(self, number: int) -> None:
         with self._hush():
