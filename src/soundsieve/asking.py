@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any, TypedDict
@@ -28,6 +28,7 @@ class Options(TypedDict, total=False):
     batch: int
     threshold: float | None
     agreement: bool
+    settings: Mapping[str, object] | None
     progress: Callable[[float], None] | None
 
 
@@ -40,6 +41,7 @@ class How:
     batch: int = 4
     threshold: float | None = None
     agreement: bool = True
+    settings: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
         for name in ("segment_s", "overlap", "threshold"):
@@ -50,6 +52,8 @@ class How:
             raise ConfigError(f"batch is {self.batch!r}: it is a whole number of segments")
         if not isinstance(self.agreement, bool):
             raise ConfigError(f"agreement is {self.agreement!r}: it is True or False")
+        if self.settings is not None and not isinstance(self.settings, Mapping):
+            raise ConfigError("settings is a dict of what the system is to do otherwise, such as {'steps': 10}")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"threshold is {self.threshold}: a presence lies between 0 and 1")
 

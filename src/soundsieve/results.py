@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,11 +25,13 @@ class Separation:
     Attributes:
         target: what was asked for, float32, in the recording's own shape, ``(C, T)`` or ``(T,)``.
         residual: everything else, ``mixture - target``, so that the two add up to the mixture: exactly for recordings
-            of up to 24 bits (any of their PCM files) as long as neither passes 2, to float32 rounding otherwise.
+            of up to 24 bits (any of their PCM files) as long as neither passes 2, to float32 rounding otherwise. Of a
+            target that was made anew (FlowSep's, if it is not projected) it still holds the sound.
         sample_rate: the recording's, in Hz.
         query: what was asked.
         finder: what knows whether the sound is there, and where.
         source: what the header of the recording's file says; None for samples from memory.
+        warning: what is to be said to who writes the residual; None where there is nothing.
     """
 
     target: Samples
@@ -37,6 +40,7 @@ class Separation:
     query: Query
     finder: Finder
     source: audio.AudioInfo | None = None
+    warning: str | None = None
 
     @cached_property
     def presence(self) -> float:
@@ -74,6 +78,8 @@ class Separation:
         """
         if part not in ("target", "residual"):
             raise ConfigError(f"part is '{part}': choose target or residual")
+        if part == "residual" and self.warning is not None:
+            warnings.warn(self.warning, stacklevel=2)
         container, kind = kind_for(self.source, Path(path).suffix, subtype)
         samples = on_steps(self.target, kind)
         if part == "residual":

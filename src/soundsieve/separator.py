@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 from soundsieve import audio
 from soundsieve.asking import Asked, How, Options, queries_of, taken
 from soundsieve.audio import ClipMode, Samples
-from soundsieve.errors import AudioError, ConfigError
+from soundsieve.errors import AudioError, ConfigError, QueryError
 from soundsieve.nn.precision import check_precision, to_precision
 from soundsieve.pouring import pour
 from soundsieve.presence import Span
@@ -42,6 +43,7 @@ def load(
     clap: str | Path | None = None,
     tokenizer: str | Path | None = None,
     precision: str = "float32",
+    settings: Mapping[str, object] | None = None,
 ) -> Separator:
     """Load a model.
 
@@ -56,10 +58,11 @@ def load(
             alone.
         precision: what it computes in: ``float32``; or, for speed on some CPUs, ``int8``, or ``bf16`` (audiosep,
             lassnet, uss).
+        settings: how a system that has settings answers, by name; FlowSep's are told at `FlowSep.with_settings`.
 
     Raises:
         WeightsError: no such model, or its weights are missing, damaged or cannot be fetched.
-        ConfigError: there is no such device or precision, or something is given that the model has no use for.
+        ConfigError: there is no such device, precision or setting, or something is given that the model has no use for.
     """
     from soundsieve.weights.catalog import load_model
 
@@ -68,7 +71,7 @@ def load(
     to_precision(system, precision)
     if precision == "float32":  # the others let go of these
         share_twins(system)
-    return Separator(system, device)
+    return Separator(system.with_settings(settings or {}), device)
 
 
 class Separator:
@@ -125,6 +128,7 @@ class Separator:
         batch: int = 4,
         threshold: float | None = None,
         agreement: bool = True,
+        settings: Mapping[str, object] | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Separation | list[Separation]:
         """Take one sound out of a recording, in memory.
@@ -148,6 +152,7 @@ class Separator:
             threshold: from which presence, 0 to 1, the sound counts as found; by default the system's own.
             agreement: whether a presence that is estimated may take the time to compare the answer with the query
                 (CLAPSep, AudioSep; `soundsieve.presence`); else its energy tells alone, and less.
+            settings: in place of those that it was loaded with, for a system that has some: see `load`.
             progress: called with the fraction done, now and then.
 
         Returns:
@@ -159,7 +164,7 @@ class Separator:
             ConfigError: a setting is out of range.
         """
         asked = Asked(text, exclude, like, unlike, audio_weight, query, like_spans, unlike_spans)
-        how = How(segment_s, overlap, batch, threshold, agreement)
+        how = How(segment_s, overlap, batch, threshold, agreement, settings)
         if not isinstance(mixture, (list, tuple)):
             return self._separate(mixture, sample_rate, asked, how, progress)  # type: ignore[arg-type]
         return [
@@ -181,7 +186,8 @@ class Separator:
         flat = getattr(mixture, "ndim", 2) == 1
         target = _whole([block.target for block in blocks], flat)
         residual = _whole([block.residual for block in blocks], flat)
-        return Separation(target, residual, stream.sample_rate, query, stream.finders[0], info)
+        warning = self._system_for(how).warning_of_rest
+        return Separation(target, residual, stream.sample_rate, query, stream.finders[0], info, warning)
 
     def separate_stream(
         self, source: Mixture | audio.Reader, text: str | Sequence[str] | None = None, **options: Unpack[Options]
@@ -261,6 +267,9 @@ class Separator:
         stream, query, info = self._stream(source, options.get("sample_rate"), asked, how, options.get("progress"))
         with stream:
             _check_places(source, query, target, residual)
+            warning = self._system_for(how).warning_of_rest
+            if residual is not None and warning is not None:
+                warnings.warn(warning, stacklevel=2)
             written = pour(
                 stream, info, (target, residual), subtype=subtype, clip_mode=clip_mode, replace=True, advance=count
             )
@@ -277,6 +286,7 @@ class Separator:
         batch: int = 4,
         threshold: float | None = None,
         agreement: bool = True,
+        settings: Mapping[str, object] | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Splits:
         """Divide a recording among several queries, in memory.
@@ -291,10 +301,11 @@ class Separator:
 
         Raises:
             AudioError: the recording or an example clip cannot be read or used.
-            QueryError: there is no query, or one that this system does not understand.
+            QueryError: there is no query, or one that this system does not understand; or there are several, and the
+                system makes its answers anew.
             ConfigError: a setting is out of range.
         """
-        how = How(segment_s, overlap, batch, threshold, agreement)
+        how = How(segment_s, overlap, batch, threshold, agreement, settings)
         stream, asked = self._split(mixture, queries, sample_rate, how, progress, later=True)
         with stream:
             blocks = list(stream)
@@ -314,10 +325,11 @@ class Separator:
         batch: int = 4,
         threshold: float | None = None,
         agreement: bool = True,
+        settings: Mapping[str, object] | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Stream:
         """As `split`, block by block: every block has a target for each query, and the rest as its residual."""
-        how = How(segment_s, overlap, batch, threshold, agreement)
+        how = How(segment_s, overlap, batch, threshold, agreement, settings)
         return self._split(source, queries, sample_rate, how, progress)[0]
 
     def encode(self, query: Query) -> Condition:
@@ -372,12 +384,18 @@ class Separator:
         later: bool = False,
     ) -> tuple[Stream, tuple[Query, ...]]:
         asked = queries_of(queries)
+        system = self._system_for(how)
+        if len(asked) > 1 and not system.aligned:
+            raise QueryError(f"{system.name} makes every sound anew, so they cannot share a recording: add project")
         conditions = [self.encode(query) for query in asked]  # what cannot be answered is said before anything is read
         if "exclude" in self.system.queries:
             conditions = _against_each_other(conditions)
         with ExitStack() as stack:
             recording = stack.enter_context(opened(source, sample_rate))
             return self._blocks(recording, conditions, how, progress, stack, share=True, later=later), asked
+
+    def _system_for(self, how: How) -> System:
+        return self.system.with_settings(how.settings) if how.settings else self.system
 
     def _blocks(
         self,
@@ -391,7 +409,7 @@ class Separator:
         later: bool = False,
     ) -> Stream:
         blocks = separate_blocks(
-            self.system,
+            self._system_for(how),
             recording.blocks(),
             recording.sample_rate,
             conditions,

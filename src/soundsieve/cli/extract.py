@@ -8,8 +8,9 @@ import typer
 
 from soundsieve.cli import options
 from soundsieve.cli.batch import run, tell, use_threads
+from soundsieve.cli.generation import GuidanceOption, ProjectOption, SamplerOption, SeedOption, StepsOption, chosen
 from soundsieve.cli.inputs import STDIN, find_inputs, split_arguments
-from soundsieve.cli.job import REST, Job
+from soundsieve.cli.job import REST, Job, warn_of_rest
 from soundsieve.cli.model_options import ClapOption, PrecisionOption, TokenizerOption, WeightsOption
 from soundsieve.cli.outputs import DEFAULT_FOLDER, DEFAULT_TEMPLATE, STDOUT, Outputs, model_slug, subtype_named
 from soundsieve.cli.question import ask, check, describe
@@ -58,6 +59,11 @@ def extract(
     clap: ClapOption = None,
     tokenizer: TokenizerOption = None,
     precision: PrecisionOption = "float32",
+    steps: StepsOption = None,
+    sampler: SamplerOption = None,
+    guidance: GuidanceOption = None,
+    seed: SeedOption = None,
+    project: ProjectOption = False,
     device: options.DeviceOption = "cpu",
     segment: options.SegmentOption = None,
     overlap: options.OverlapOption = 0.25,
@@ -104,13 +110,17 @@ def extract(
     from soundsieve.separator import load
 
     use_threads(threads, jobs)
-    separator = load(model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision)
+    settings = chosen(steps, sampler, guidance, seed, project)
+    separator = load(
+        model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision, settings=settings
+    )
     check(separator, asked)  # a question that cannot be answered is an error of the request, not of the first file
     engine = {"segment_s": segment, "overlap": overlap, "batch": batch, "threshold": threshold}
     engine["agreement"] = json or not quiet  # otherwise nobody is told whether it is there
     job = Job(separator, {"target": asked}, {"target": phrase}, words, outputs, kind, clip_mode, engine)
     inputs = outputs.recordings(words)
     screen = Screen(len(inputs), quiet=quiet)
+    warn_of_rest(separator, words, screen)
     with screen:
         failed = tell(run(inputs, job.prepare, jobs=jobs, screen=screen), screen, as_json=json)
     if failed:

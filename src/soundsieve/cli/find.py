@@ -9,6 +9,7 @@ import typer
 
 from soundsieve.cli import options
 from soundsieve.cli.batch import Advance, Report, run, use_threads
+from soundsieve.cli.generation import GuidanceOption, ProjectOption, SamplerOption, SeedOption, StepsOption, chosen
 from soundsieve.cli.inputs import find_inputs, split_arguments
 from soundsieve.cli.model_options import ClapOption, PrecisionOption, TokenizerOption, WeightsOption
 from soundsieve.cli.question import ask, check, describe, query_about, wants_something
@@ -53,6 +54,11 @@ def find(
     clap: ClapOption = None,
     tokenizer: TokenizerOption = None,
     precision: PrecisionOption = "float32",
+    steps: StepsOption = None,
+    sampler: SamplerOption = None,
+    guidance: GuidanceOption = None,
+    seed: SeedOption = None,
+    project: ProjectOption = False,
     device: options.DeviceOption = "cpu",
     segment: options.SegmentOption = None,
     overlap: options.OverlapOption = 0.25,
@@ -90,7 +96,10 @@ def find(
     from soundsieve.separator import load
 
     use_threads(threads, jobs)
-    separator = load(model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision)
+    settings = chosen(steps, sampler, guidance, seed, project)
+    separator = load(
+        model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision, settings=settings
+    )
     check(separator, asked)
     engine: dict[str, Any] = {"segment_s": segment, "overlap": overlap, "batch": batch, "threshold": threshold}
     soon = names_only or quiet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from soundsieve.cli.batch import Advance, Report, Work
 from soundsieve.cli.inputs import STDIN, Input
 from soundsieve.cli.outputs import Outputs, needs_header, suffix_for
 from soundsieve.cli.question import query_about, wants_something
+from soundsieve.cli.screen import Screen
 from soundsieve.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from soundsieve.separator import Separator
 
 REST = "rest"
+
+
+def warn_of_rest(separator: Separator, parts: Collection[str], screen: Screen) -> None:
+    """Say once, where everything else is to be written, that it is not what it would be of other systems."""
+    warning = separator.system.warning_of_rest
+    if REST in parts and warning is not None:
+        screen.note(f"soundsieve: {warning}")
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import typer
 
 from soundsieve.cli import options
 from soundsieve.cli.batch import run, tell, use_threads
+from soundsieve.cli.generation import GuidanceOption, ProjectOption, SamplerOption, SeedOption, StepsOption, chosen
 from soundsieve.cli.inputs import find_inputs, names_a_recording
-from soundsieve.cli.job import REST, Job
+from soundsieve.cli.job import REST, Job, warn_of_rest
 from soundsieve.cli.model_options import ClapOption, PrecisionOption, TokenizerOption, WeightsOption
 from soundsieve.cli.outputs import DEFAULT_FOLDER, DEFAULT_TEMPLATE, Outputs, model_slug, subtype_named
 from soundsieve.cli.question import ask, check, describe
@@ -54,6 +55,11 @@ def split(
     clap: ClapOption = None,
     tokenizer: TokenizerOption = None,
     precision: PrecisionOption = "float32",
+    steps: StepsOption = None,
+    sampler: SamplerOption = None,
+    guidance: GuidanceOption = None,
+    seed: SeedOption = None,
+    project: ProjectOption = False,
     device: options.DeviceOption = "cpu",
     segment: options.SegmentOption = None,
     overlap: options.OverlapOption = 0.25,
@@ -96,7 +102,10 @@ def split(
     from soundsieve.separator import load
 
     use_threads(threads, jobs)
-    separator = load(model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision)
+    settings = chosen(steps, sampler, guidance, seed, project)
+    separator = load(
+        model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision, settings=settings
+    )
     for asked in wanted.values():
         check(separator, asked)
     questions = {part: wanted[phrase] for part, phrase in parts.items()}
@@ -106,6 +115,7 @@ def split(
     job = Job(separator, questions, parts, words, outputs, kind, clip_mode, engine)
     inputs = outputs.recordings(words)
     screen = Screen(len(inputs), quiet=quiet)
+    warn_of_rest(separator, words, screen)
     with screen:
         failed = tell(run(inputs, job.prepare, jobs=jobs, screen=screen), screen, as_json=json)
     if failed:

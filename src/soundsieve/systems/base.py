@@ -69,6 +69,16 @@ class System(nn.Module, ABC):
         """Text files to be stored beside the weights, by name."""
         return {}
 
+    @property
+    def warning_of_rest(self) -> str | None:
+        """What is to be said to who wants what is left of a recording; None where there is nothing."""
+        if self.aligned:
+            return None
+        return (
+            f"{self.name} makes its answer anew: it is no part of the recording, and what is left by subtracting it "
+            "still holds the sound; with project the answer is a part, and the two add up"
+        )
+
     def with_settings(self, settings: Mapping[str, object]) -> System:
         """This system, with the same weights in the same memory, answering in another way; see what overrides it.
 

@@ -85,13 +85,15 @@ class Windows:
         tokens: of the questions, ``(Q, L, W)``.
         mask: of these, ``(Q, L)``.
         rows: of each answer, which channel it is about and which question it is to.
-        batch: how many answers are drawn together.
+        batch: how many answers are drawn together, where that is faster.
     """
 
     def __init__(
         self, system: FlowSep, tokens: Tensor, mask: Tensor, rows: Sequence[tuple[int, int]], *, batch: int = 1 << 30
     ) -> None:
-        self._system, self._tokens, self._mask, self._batch = system, tokens, mask, batch
+        self._system, self._tokens, self._mask = system, tokens, mask
+        # A processor is as fast one at a time, and then an answer is the same to the last bit whatever is beside it.
+        self._batch = 1 if tokens.device.type == "cpu" else batch
         self._channels = torch.tensor([channel for channel, _ in rows])
         self._questions = torch.tensor([question for _, question in rows])
         self._before: Window | None = None
@@ -137,7 +139,7 @@ class Windows:
         answers = torch.zeros_like(sound[self._channels])
         heard_latents: dict[int, Tensor] = {}
         active = audible.cpu()[self._channels].nonzero()[:, 0]
-        for some in active.split(self._batch):
+        for some in active.split(self._batch) if len(active) else ():
             for channel in set(self._channels[some].tolist()) - heard_latents.keys():
                 heard_latents[channel] = system.encode(heard[channel][None], noises[0])
             mixtures = torch.cat([heard_latents[int(channel)] for channel in self._channels[some]])
