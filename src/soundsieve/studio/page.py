@@ -1,0 +1,312 @@
+"""What people see: Gradio's fields, upload, microphone and queue, and our own player around them.
+
+Whatever happens, the server answers with one message, the whole state, to a component that nobody sees (the bridge);
+``static/page.mjs`` draws it. So the page cannot come to disagree with the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import gradio as gr
+
+from soundsieve import __version__
+from soundsieve.errors import AudioError, QueryError, SoundsieveError
+from soundsieve.studio.engine import Engine, Job
+from soundsieve.studio.examples import EXAMPLES, Example
+from soundsieve.studio.limits import CancelledError, GoneError, Limits
+from soundsieve.studio.player import scene, verdict
+from soundsieve.studio.question import Question
+from soundsieve.studio.store import Track
+
+Message: TypeAlias = dict[str, Any]
+
+_LOOK_S = 0.1
+_MOST_VISITS = 1000
+_ACCENT = tuple(
+    "#f4f1ff #e9e4ff #d5cbff #b7a6ff #9a84f7 #7a5fe6 #5b3fd6 #4a31b5 #3b288f #2c1f69 #1b1342".split()
+)
+    "#f4f1ff",
+    "#e9e4ff",
+    "#d5cbff",
+    "#b7a6ff",
+    "#9a84f7",
+    "#7a5fe6",
+    "#5b3fd6",
+    "#4a31b5",
+    "#3b288f",
+    "#2c1f69",
+    "#1b1342",
+)
+_BRIDGE = """
+const module = new URL("studio/static/page.mjs?VERSION", document.baseURI);
+import(module).then((page) => page.start({ props, watch }));
+""".replace("VERSION", __version__)
+_ASKED = "(...given) => [...given.slice(0, -1), window.soundsieve ? window.soundsieve.part : null]"
+"""The last thing that is asked with, the stretch of the recording, is the player's."""
+
+
+@dataclass
+class Visit:
+    """What the server knows of one open page."""
+
+    recording_id: str | None = None
+    job: Job | None = None
+    clips: dict[str, str] = field(default_factory=dict)
+    """Example clips that are in the store: file that was uploaded -> id."""
+
+
+class Studio:
+    """What happens when something is pressed; each handler gives messages to the bridge."""
+
+    def __init__(self, engine: Engine, limits: Limits) -> None:
+        self.engine, self.store, self.limits = engine, engine.store, limits
+        self._visits: OrderedDict[str, Visit] = OrderedDict()
+
+    def greet(self, request: gr.Request) -> Message:
+        """A page was opened."""
+        self._visits[_name(request)] = Visit()
+        while len(self._visits) > _MOST_VISITS:
+            self._visits.popitem(last=False)
+        return self._message(Visit())
+
+    def leave(self, request: gr.Request) -> None:
+        """A page was closed: nothing of it is kept."""
+        visit = self._visits.pop(_name(request), Visit())
+        if visit.job is not None:
+            self.engine.cancel(visit.job)
+        for id in filter(None, (visit.recording_id, *visit.clips.values())):
+            with suppress(GoneError):
+                self.store.drop(id)
+
+    def choose(self, path: str | None, request: gr.Request) -> Iterator[tuple[Message, None]]:
+        """Take a recording that was uploaded or recorded; the upload itself is deleted."""
+        visit = self._visit(request)
+        if path is None:
+            return
+        yield self._message(visit, busy=_busy(None, "Reading the recording")), None
+        try:
+            self._open(visit, Path(path), Path(path).name, request)
+        except SoundsieveError as error:
+            yield self._message(visit, errors={"source": sentence(error)}), None
+        else:
+            yield self._message(visit, said="The recording is open. Say what you want to hear."), None
+        finally:
+            Path(path).unlink(missing_ok=True)
+
+    def example(self, example: Example, request: gr.Request) -> tuple[Message, str]:
+        """Take a bundled recording, and suggest what to ask of it."""
+        visit = self._visit(request)
+        try:
+            self._open(visit, example.content(), example.file_name, request)
+        except SoundsieveError as error:
+            return self._message(visit, errors={"source": sentence(error)}), ""
+        return self._message(visit, said=f"The example is open. Press Enter to ask for {example.ask}."), example.ask
+
+    async def ask(
+        self,
+        text: str,
+        exclude: str,
+        like: Sequence[str] | None,
+        unlike: Sequence[str] | None,
+        part: Mapping[str, float] | None,
+        request: gr.Request,
+    ) -> AsyncIterator[Message]:
+        """Ask, and tell how far it is until the answer is there."""
+        visit = self._visit(request)
+        errors: dict[str, str] = {}
+        clips = {}
+        for side, paths in (("like", like), ("unlike", unlike)):
+            try:
+                clips[side] = tuple([await asyncio.to_thread(self._clip, visit, path, request) for path in paths or ()])
+            except SoundsieveError as error:
+                errors[side] = sentence(error)
+        if errors or visit.recording_id is None:
+            yield self._message(visit, errors=errors or {"source": "Choose a recording first."})
+            return
+        region = (part["start"], part["end"]) if part else None
+        try:
+            question = Question(text, tuple(exclude.split(",")), **clips, region=region)
+            job = visit.job = self.engine.submit(visit.recording_id, question, person=_name(request))
+        except SoundsieveError as error:
+            yield self._message(visit, errors={field_of(error, text, exclude): sentence(error)})
+            return
+        while not job.ended.is_set():
+            yield self._message(visit, busy=_busy(job.progress, self.engine.words(job)))
+            await asyncio.sleep(_LOOK_S)
+        visit.job = None
+        try:
+            track = job.result()
+        except CancelledError:
+            yield self._message(visit, said="Cancelled.")
+        except SoundsieveError as error:
+            yield self._message(visit, errors={field_of(error, text, exclude): sentence(error)})
+        else:
+            yield self._message(visit, chosen=track.id, said=_answered(track))
+
+    def cancel(self, request: gr.Request) -> None:
+        """Give up the question that is waited for."""
+        job = self._visit(request).job
+        if job is not None:
+            self.engine.cancel(job)
+
+    def _visit(self, request: gr.Request) -> Visit:
+        return self._visits.setdefault(_name(request), Visit())
+
+    def _open(self, visit: Visit, source: Path | bytes, name: str, request: gr.Request) -> None:
+        recording = self.store.add(source, name, owner=_name(request))
+        before, visit.recording_id = visit.recording_id, recording.id
+        if before is not None:
+            with suppress(GoneError):
+                self.store.drop(before)
+
+    def _clip(self, visit: Visit, path: str, request: gr.Request) -> str:
+        """The id of an example clip, which is decoded once."""
+        with suppress(GoneError, KeyError):
+            return self.store.get(visit.clips[path]).id
+        visit.clips[path] = self.store.add(Path(path), Path(path).name, owner=_name(request)).id
+        return visit.clips[path]
+
+    def _message(
+        self,
+        visit: Visit,
+        *,
+        chosen: str | None = None,
+        errors: Mapping[str, str] | None = None,
+        busy: Message | None = None,
+        said: str = "",
+    ) -> Message:
+        recording, errors = None, dict(errors or {})
+        if visit.recording_id is not None:
+            try:
+                recording = scene(self.store.get(visit.recording_id))
+            except GoneError as error:
+                visit.recording_id = None
+                errors.setdefault("source", sentence(error))
+        limits = {"megabytes": self.limits.max_megabytes, "minutes": self.limits.max_minutes}
+        message = {"recording": recording, "errors": errors, "busy": busy, "said": said, "limits": limits}
+        return message | ({"chosen": chosen} if chosen else {})
+
+
+def field_of(error: SoundsieveError, text: str, exclude: str) -> str:
+    """Which field of the page an error is about: ``text``, ``exclude``, ``region``, or ``ask`` for all else."""
+    if isinstance(error, AudioError) and "region" in str(error):
+        return "region"
+    if isinstance(error, QueryError):
+        return "exclude" if exclude.strip() and text.strip() else "text"
+    return "ask"
+
+
+def sentence(error: BaseException) -> str:
+    """An error as a sentence: a capital at the start and a full stop at the end."""
+    told = str(error)
+    return told[:1].upper() + told[1:] + ("" if told.endswith((".", "!", "?")) else ".")
+
+
+def _busy(fraction: float | None, words: str) -> Message:
+    return {"fraction": fraction, "words": words[:1].upper() + words[1:]}
+
+
+def _answered(track: Track) -> str:
+    verdict_ = verdict(track.presence, found=track.found)
+    return f"{track.description}: {verdict_[:1].lower() + verdict_[1:] or 'done.'} It took {track.seconds_taken:.1f} s."
+
+
+def _name(request: gr.Request) -> str:
+    return str(request.session_hash)
+
+
+def _static(name: str) -> str:
+    return (files("soundsieve.studio") / "static" / name).read_text("utf-8")
+
+
+def look() -> dict[str, Any]:
+    """What a server has to give to `gradio.mount_gradio_app` or ``launch`` besides the page."""
+    colours = gr.themes.Color(*_ACCENT, name="sieve")
+    theme = gr.themes.Base(
+        primary_hue=colours,
+        neutral_hue="stone",
+        font=["system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif"],
+        font_mono=["ui-monospace", "DejaVu Sans Mono", "monospace"],
+    )
+    style = f'<link rel="stylesheet" href="studio/static/studio.css?{__version__}">'
+    return {"theme": theme, "head": style, "footer_links": ["api", "gradio"], "ssr_mode": False, "pwa": False}
+
+
+def build(engine: Engine, limits: Limits) -> gr.Blocks:
+    """The page about an engine; `look` has what belongs to it when it is served."""
+    studio = Studio(engine, limits)
+    with gr.Blocks(title="soundsieve", analytics_enabled=False, fill_width=True) as blocks:
+        gr.HTML(_static("top.html"), apply_default_css=False)
+        with gr.Column(elem_id="choose"):
+            gr.HTML(_static("choose.html"), apply_default_css=False)
+            with gr.Row(elem_id="sources"):
+                upload = gr.File(label="A file from this device", elem_id="source-file", height=170)
+                microphone = gr.Audio(
+                    label="Or record one now",
+                    sources=["microphone"],
+                    type="filepath",
+                    format="wav",
+                    editable=False,
+                    buttons=[],
+                    elem_id="source-microphone",
+                )
+            with gr.Row(elem_id="examples"):
+                buttons = [
+                    (gr.Button(example.title, size="sm", elem_classes="example"), example) for example in EXAMPLES
+                ]
+        gr.HTML(_static("recording.html"), apply_default_css=False, elem_id="recording")
+        with gr.Column(elem_id="ask"):
+            with gr.Row(elem_id="ask-row"):
+                text = gr.Textbox(
+                    label="What do you want to hear?",
+                    placeholder="a dog barking",
+                    max_lines=1,
+                    max_length=300,
+                    elem_id="ask-text",
+                    scale=1,
+                )
+                ask = gr.Button("Extract it", variant="primary", elem_id="ask-button", scale=0)
+            exclude = gr.Textbox(
+                label="What should be left out? (optional)",
+                placeholder="rain, traffic",
+                max_lines=1,
+                max_length=300,
+                elem_id="ask-exclude",
+            )
+            with gr.Accordion("Add example clips", open=False, elem_id="clips"), gr.Row():
+                like = gr.File(label="Clips that sound like it", file_count="multiple", elem_id="ask-like", height=130)
+                unlike = gr.File(
+                    label="Clips of what to leave out", file_count="multiple", elem_id="ask-unlike", height=130
+                )
+            gr.HTML(_static("asked.html"), apply_default_css=False)
+            cancel = gr.Button("Cancel", elem_id="cancel", size="sm")
+        gr.HTML(_static("listen.html"), apply_default_css=False)
+        bridge = gr.HTML(None, html_template="", js_on_load=_BRIDGE, apply_default_css=False, elem_id="bridge")
+        part = gr.JSON(visible=False)
+
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+        upload.upload(studio.choose, upload, [bridge, upload], **quiet)
+        microphone.stop_recording(studio.choose, microphone, [bridge, microphone], **quiet)
+        for button, example in buttons:
+            button.click(_opening(studio, example), None, [bridge, text], **quiet)
+        question = [text, exclude, like, unlike, part]
+        gr.on([ask.click, text.submit, exclude.submit], studio.ask, question, bridge, js=_ASKED, **quiet)
+        cancel.click(studio.cancel, queue=False, **quiet)
+        blocks.load(studio.greet, None, bridge, **quiet)
+        blocks.unload(studio.leave)
+    return blocks
+
+
+def _opening(studio: Studio, example: Example) -> Callable[[gr.Request], tuple[Message, str]]:
+    def opened(request: gr.Request) -> tuple[Message, str]:
+        return studio.example(example, request)
+
+    return opened
