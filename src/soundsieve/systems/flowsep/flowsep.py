@@ -26,6 +26,7 @@ from soundsieve.query import Condition, Query
 from soundsieve.systems.base import Estimate, System
 from soundsieve.systems.flowsep.bigvgan import BigVGAN
 from soundsieve.systems.flowsep.config import FlowSepConfig
+from soundsieve.systems.flowsep.diffusion import denoise
 from soundsieve.systems.flowsep.mel import LogMel
 from soundsieve.systems.flowsep.sampling import Sampling, Velocity, sample
 from soundsieve.systems.flowsep.unet import FlowUNet
@@ -81,6 +82,14 @@ class FlowSep(System):
     def assets(self) -> dict[str, str]:
         """The files that belong to the weights, as name -> text."""
         return self.text.assets()
+
+    def train(self, mode: bool = True) -> FlowSep:
+        """As `torch.nn.Module.train`, but parts that are frozen altogether stay in evaluation mode."""
+        super().train(mode)
+        for part in (self.text, self.vae, self.vocoder):
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                part.eval()
+        return self
 
     # --- how it answers ---
 
@@ -217,6 +226,10 @@ class FlowSep(System):
         """
         sampling = sampling or self.sampling
         velocity = self.velocity(mixture, tokens, mask, sampling.guidance)
+        if self.config.objective == "diffusion":
+            if sampling.sampler != "euler":
+                raise ConfigError(f"a diffusion is sampled by DDIM in place of euler; it has no {sampling.sampler}")
+            return denoise(velocity, noise, sampling.steps, goal=goal, kept=kept)
         if goal is None or kept is None:
             return sample(velocity, noise, sampling)
         straight = goal - noise[:, :, : goal.shape[2]]
