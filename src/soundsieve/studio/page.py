@@ -30,21 +30,6 @@ Message: TypeAlias = dict[str, Any]
 
 _LOOK_S = 0.1
 _MOST_VISITS = 1000
-_ACCENT = tuple(
-    "#f4f1ff #e9e4ff #d5cbff #b7a6ff #9a84f7 #7a5fe6 #5b3fd6 #4a31b5 #3b288f #2c1f69 #1b1342".split()
-)
-    "#f4f1ff",
-    "#e9e4ff",
-    "#d5cbff",
-    "#b7a6ff",
-    "#9a84f7",
-    "#7a5fe6",
-    "#5b3fd6",
-    "#4a31b5",
-    "#3b288f",
-    "#2c1f69",
-    "#1b1342",
-)
 _BRIDGE = """
 const module = new URL("studio/static/page.mjs?VERSION", document.baseURI);
 import(module).then((page) => page.start({ props, watch }));
@@ -229,10 +214,7 @@ def _static(name: str) -> str:
 
 def look() -> dict[str, Any]:
     """What a server has to give to `gradio.mount_gradio_app` or ``launch`` besides the page."""
-    colours = gr.themes.Color(*_ACCENT, name="sieve")
     theme = gr.themes.Base(
-        primary_hue=colours,
-        neutral_hue="stone",
         font=["system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif"],
         font_mono=["ui-monospace", "DejaVu Sans Mono", "monospace"],
     )
@@ -248,7 +230,7 @@ def build(engine: Engine, limits: Limits) -> gr.Blocks:
         with gr.Column(elem_id="choose"):
             gr.HTML(_static("choose.html"), apply_default_css=False)
             with gr.Row(elem_id="sources"):
-                upload = gr.File(label="A file from this device", elem_id="source-file", height=170)
+                upload = gr.File(label="A file from this device", elem_id="source-file", height=200)
                 microphone = gr.Audio(
                     label="Or record one now",
                     sources=["microphone"],
@@ -259,6 +241,7 @@ def build(engine: Engine, limits: Limits) -> gr.Blocks:
                     elem_id="source-microphone",
                 )
             with gr.Row(elem_id="examples"):
+                gr.HTML("<p>Or try an example:</p>", apply_default_css=False)
                 buttons = [
                     (gr.Button(example.title, size="sm", elem_classes="example"), example) for example in EXAMPLES
                 ]

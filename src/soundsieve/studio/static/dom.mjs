@@ -42,7 +42,8 @@ export async function fetched(path, options) {
   }
   if (!answer.ok) {
     const told = await answer.json().catch(() => ({}));
-    throw new Error(typeof told.detail === "string" ? sentence(told.detail) : "The studio answered with an error (" + answer.status + ").");
+    const words = told.error || told.detail;
+    throw new Error(typeof words === "string" ? sentence(words) : "The studio answered with an error (" + answer.status + ").");
   }
   return answer;
 }
