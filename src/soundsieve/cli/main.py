@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("soundsieve.cli.report", "Make a page of what was measured: tables, figures, examples."),
     "listen": ("soundsieve.cli.listen", "Make a listening test, or tell how its raters rated."),
     "mixtures": ("soundsieve.cli.mixtures", "Write the mixtures of a benchmark's list, or check them."),
+    "studio": ("soundsieve.cli.studio", "Open the studio: a web page for all of this, and an HTTP API."),
     "cache": ("soundsieve.cli.cache", "Write captions, embed them, and look up what a sound retrieves."),
 }
 """Command -> its module, which holds a plain function of the same name, and a line for ``--help``.

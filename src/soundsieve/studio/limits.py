@@ -73,13 +73,16 @@ class Limits:
         """`max_megabytes` in bytes."""
         return int(self.max_megabytes * 1e6)
 
+    @property
+    def too_large(self) -> str:
+        """What is said of an upload that is."""
+        most = f"{self.max_megabytes:g} MB"
+        return f"the file is larger than {most}, the most that is taken here: send it as flac or mp3, or cut it"
+
     def check_upload(self, size: int) -> None:
         """Raise `TooLargeError` for an upload of so many bytes (or more of them)."""
         if size > self.max_bytes:
-            raise TooLargeError(
-                f"the file is larger than {self.max_megabytes:g} MB, the most that is taken here: "
-                "send it as flac or mp3, or cut it"
-            )
+            raise TooLargeError(self.too_large)
 
     def check_channels(self, channels: int) -> None:
         """Raise `TooLargeError` for a recording with too many channels."""

@@ -118,6 +118,10 @@ class Store:
     Args:
         limits: how much it takes.
         folder: where the private folder is made; by default where temporary files are.
+
+    Attributes:
+        folder: the private folder.
+        incoming: a folder in it for what is being received; what stays there is deleted after a while.
     """
 
     def __init__(self, limits: Limits | None = None, folder: Path | None = None) -> None:
@@ -126,6 +130,8 @@ class Store:
         around.mkdir(parents=True, exist_ok=True)
         _sweep(around)
         self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=around))  # nobody else may look into it
+        self.incoming = self.folder / "incoming"
+        self.incoming.mkdir(mode=0o700)
         self._mark = (self.folder / _LOCK).open("wb")
         fcntl.flock(self._mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._lock = threading.RLock()
@@ -328,6 +334,10 @@ class Store:
                 before = time.monotonic() - keep_s
                 for one in [one for one in self._recordings.values() if one.used < before and not one.users]:
                     self.drop(one.id)
+            for path in self.incoming.rglob("*"):
+                with suppress(OSError):
+                    if path.is_file() and path.stat().st_mtime < time.time() - keep_s:
+                        path.unlink()
 
 
 def plain_name(name: str) -> str:

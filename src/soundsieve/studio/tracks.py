@@ -30,7 +30,7 @@ SUFFIXES = (".wav", ".flac")
 
 _BLOCK = 1 << 16
 _QUIETEST_DB, _LOUDEST_DB = -80.0, 24.0
-_MIXES_KEPT = 4
+_KEPT = 4  # files of a kind that anybody may ask for in many variations
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Level:
     solo: bool = False
 
 
-def gains(levels: Mapping[str, Level]) -> dict[str, float | None]:
+def heard(levels: Mapping[str, Level]) -> dict[str, float | None]:
     """What is heard of each track: its gain in dB, None where it is muted, or others are soloed and it is not."""
     soloed = any(level.solo for level in levels.values())
     return {id: None if level.mute or (soloed and not level.solo) else level.gain_db for id, level in levels.items()}
@@ -91,7 +91,7 @@ def mix_down(store: Store, recording: Recording, gains: Mapping[str, float | Non
     Args:
         store: which the recording is in.
         recording: whose tracks they are.
-        gains: for each track its gain in dB, or None where it is muted; see `gains`.
+        gains: for each track its gain in dB, or None where it is muted; see `heard`.
         suffix: of `SUFFIXES`.
 
     Returns:
@@ -104,20 +104,17 @@ def mix_down(store: Store, recording: Recording, gains: Mapping[str, float | Non
         FullError: there is no room.
     """
     _check(suffix)
-    heard = {id: gain for id, gain in gains.items() if gain is not None}
-    if not heard:
+    kept = {id: gain for id, gain in gains.items() if gain is not None}
+    if not kept:
         raise ConfigError("every track is muted: keep at least one for the mix")
-    for gain in heard.values():
+    for gain in kept.values():
         if not _QUIETEST_DB <= gain <= _LOUDEST_DB:
             raise ConfigError(f"a gain of {gain:g} dB: it lies between {_QUIETEST_DB:g} and {_LOUDEST_DB:g} dB")
-    parts = [(store.track(recording.id, id).target_path, np.float32(10 ** (gain / 20))) for id, gain in heard.items()]
+    parts = [(store.track(recording.id, id).target_path, np.float32(10 ** (gain / 20))) for id, gain in kept.items()]
     container, kind = kind_for(recording.info, suffix)
-    key = hashlib.sha256(json.dumps(sorted(heard.items())).encode()).hexdigest()[:16]
+    key = _key(sorted(kept.items()))
     written = _made(store, recording, f"mix.{key}{suffix}", container, kind, _sum(parts))
-    mixes = sorted(recording.folder.glob("mix.*"), key=lambda path: path.stat().st_mtime_ns)
-    for old in mixes[:-_MIXES_KEPT]:
-        if old != written.path:
-            old.unlink(missing_ok=True)
+    _prune(recording, "mix.*[!e]")
     return written
 
 
@@ -146,8 +143,8 @@ def archive(
 
 
 def _packed(store: Store, recording: Recording, files: Mapping[str, Path], account: str) -> Path:
-    place = recording.folder / "all.zip"
-    temporary = recording.folder / f"all.{secrets.token_hex(6)}.part"
+    place = recording.folder / f"all.{_key([account, *map(str, files.items())])}.zip"
+    temporary = recording.folder / f"{secrets.token_hex(6)}.part"
     with store.using(recording.id), store.room(sum(path.stat().st_size for path in files.values())):
         try:
             with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as packed:  # sound hardly gets smaller
@@ -155,6 +152,7 @@ def _packed(store: Store, recording: Recording, files: Mapping[str, Path], accou
                     packed.write(path, name)
                 packed.writestr("questions.txt", account)
             os.replace(temporary, place)
+            _prune(recording, "all.*.zip")
         finally:
             temporary.unlink(missing_ok=True)
     return place
@@ -183,7 +181,7 @@ def _made(
     with store.using(recording.id):
         if place.exists():
             os.utime(place)
-            return _noted(place)
+            return Written(place, _note(place).read_text("utf-8") if _note(place).exists() else None)
         with store.room(recording.path.stat().st_size):
             writer = audio.Writer(
                 place, recording.sample_rate, recording.channels, subtype=subtype, container=container
@@ -192,13 +190,8 @@ def _made(
                 for block in blocks:
                     writer.write(block)
         if writer.written.note:
-            place.with_suffix(f"{place.suffix}.note").write_text(writer.written.note, "utf-8")
+            _note(place).write_text(writer.written.note, "utf-8")
     return writer.written
-
-
-def _noted(place: Path) -> Written:
-    note = place.with_suffix(f"{place.suffix}.note")
-    return Written(place, note.read_text("utf-8") if note.exists() else None)
 
 
 def _blocks(recording: Recording, track: Track | None, part: Part, kind: str | None) -> Iterator[Samples]:
@@ -218,6 +211,23 @@ def _sum(parts: Sequence[tuple[Path, np.float32]]) -> Iterator[Samples]:
         streams = [stack.enter_context(audio.Reader(path)).blocks(_BLOCK) for path, _ in parts]
         for blocks in zip(*streams, strict=True):
             yield np.sum([block * gain for block, (_, gain) in zip(blocks, parts, strict=True)], axis=0)
+
+
+def _key(what: object) -> str:
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+
+
+def _prune(recording: Recording, pattern: str) -> None:
+    """Delete all but the last few files that were made for one purpose."""
+    files = sorted(recording.folder.glob(pattern), key=lambda path: path.stat().st_mtime_ns)
+    for old in files[:-_KEPT]:
+        old.unlink(missing_ok=True)
+        _note(old).unlink(missing_ok=True)
+
+
+def _note(place: Path) -> Path:
+    """Where it is written what is to be told about a file."""
+    return place.with_suffix(f"{place.suffix}.note")
 
 
 def _check(suffix: str) -> None:
