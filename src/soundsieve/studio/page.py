@@ -201,7 +201,7 @@ def _busy(fraction: float | None, words: str) -> Message:
 
 def _answered(track: Track) -> str:
     verdict_ = verdict(track.presence, found=track.found)
-    return f"{track.description}: {verdict_[:1].lower() + verdict_[1:] or 'done.'} It took {track.seconds_taken:.1f} s."
+    return f"{track.description}: {verdict_[:1].lower() + verdict_[1:] or 'here it is.'}"
 
 
 def _name(request: gr.Request) -> str:
@@ -219,7 +219,7 @@ def look() -> dict[str, Any]:
         font_mono=["ui-monospace", "DejaVu Sans Mono", "monospace"],
     )
     style = f'<link rel="stylesheet" href="studio/static/studio.css?{__version__}">'
-    return {"theme": theme, "head": style, "footer_links": ["api", "gradio"], "ssr_mode": False, "pwa": False}
+    return {"theme": theme, "head": style, "footer_links": [], "ssr_mode": False, "pwa": False}
 
 
 def build(engine: Engine, limits: Limits) -> gr.Blocks:
@@ -230,7 +230,7 @@ def build(engine: Engine, limits: Limits) -> gr.Blocks:
         with gr.Column(elem_id="choose"):
             gr.HTML(_static("choose.html"), apply_default_css=False)
             with gr.Row(elem_id="sources"):
-                upload = gr.File(label="A file from this device", elem_id="source-file", height=200)
+                upload = gr.File(label="A recording from this device", elem_id="source-file", height=210)
                 microphone = gr.Audio(
                     label="Or record one now",
                     sources=["microphone"],
@@ -272,6 +272,7 @@ def build(engine: Engine, limits: Limits) -> gr.Blocks:
             gr.HTML(_static("asked.html"), apply_default_css=False)
             cancel = gr.Button("Cancel", elem_id="cancel", size="sm")
         gr.HTML(_static("listen.html"), apply_default_css=False)
+        gr.HTML(_static("foot.html"), apply_default_css=False)
         bridge = gr.HTML(None, html_template="", js_on_load=_BRIDGE, apply_default_css=False, elem_id="bridge")
         part = gr.JSON(visible=False)
 

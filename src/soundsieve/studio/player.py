@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse, Response
 
 from soundsieve import audio
-from soundsieve.errors import AudioError
 from soundsieve.studio.limits import GoneError
 from soundsieve.studio.pictures import frequency_marks, levels_db, png
 from soundsieve.studio.store import Recording, Store, Track
@@ -124,36 +123,24 @@ def routes(store: Store) -> APIRouter:
     """What the page's player fetches; the addresses hold ids that nobody can guess."""
     router = APIRouter(prefix="/studio", include_in_schema=False)
 
-    def wanted(recording_id: str, sound: str) -> tuple[Recording, Path]:
-        try:
-            recording = store.get(recording_id)
-            return recording, sound_path(recording, sound)
-        except GoneError as error:
-            raise HTTPException(404, str(error)) from error
-
     @router.get("/sounds/{recording_id}/{sound}.wav")
-    def sound(recording_id: str, sound: str, start: int = Query(ge=0), frames: int = Query(ge=1)) -> Response:
-        recording, path = wanted(recording_id, sound)
-        try:
-            content = piece(path, start, min(frames, round(MOST_S * recording.sample_rate)))
-        except AudioError as error:
-            raise HTTPException(404, str(error)) from error
+    def samples(recording_id: str, sound: str, start: int = Query(ge=0), frames: int = Query(ge=1)) -> Response:
+        with store.using(recording_id) as recording:
+            most = round(MOST_S * recording.sample_rate)
+            content = piece(sound_path(recording, sound), start, min(frames, most))
         return Response(content, media_type="audio/wav", headers=_PRIVATE)
 
     @router.get("/sounds/{recording_id}/{sound}.png")
     def spectrogram(recording_id: str, sound: str) -> Response:
-        recording, _ = wanted(recording_id, sound)
-        try:
+        with store.using(recording_id) as recording:
             return Response(picture(recording, sound), media_type="image/png", headers=_PRIVATE)
-        except (GoneError, AudioError) as error:
-            raise HTTPException(404, str(error)) from error
 
     @router.get("/static/{name}")
     def static(name: str) -> Response:
         file = files("soundsieve.studio") / "static" / name
         kind = _SHOWN.get(Path(name).suffix)
         if kind is None or "/" in name or "\\" in name or not file.is_file():
-            raise HTTPException(404, "there is no such file")
+            raise GoneError("there is no such file")
         with as_file(file) as path:
             return FileResponse(path, media_type=kind, headers=_FRESH)
 

@@ -206,9 +206,10 @@ export class Lanes {
 }
 
 /** Moments as buttons that play from there, the first of them if there are many. */
-export function momentButtons(spans, play, most = 12) {
+export function momentButtons(spans, seconds, play, most = 12) {
   const items = spans.slice(0, most).map(({ start, end }) => {
-    const button = make("button", { type: "button", className: "moment", "aria-label": "Play from " + between(start, end) }, between(start, end));
+    const told = end - start > 0.98 * seconds ? "all along" : between(start, end);
+    const button = make("button", { type: "button", className: "moment", title: "Play from here" }, told);
     button.addEventListener("click", () => play(start));
     return make("li", {}, button);
   });

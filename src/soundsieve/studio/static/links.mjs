@@ -12,15 +12,15 @@ export function trackLinks(recording, track) {
   return [
     ["The sound", { wav: of("target", "wav"), flac: of("target", "flac") }],
     ["The rest", { wav: of("rest", "wav"), flac: of("rest", "flac") }],
-    ["All of it", { zip: address(path(recording, "archive.zip")) }],
   ];
 }
 
-/** Likewise for the mix of some tracks; nothing if none is heard. */
+/** Likewise for the mix of some tracks, if any is heard, and for all tracks together. */
 export function mixLinks(recording, tracks) {
   const gains = levels(tracks).map(([id, gainDb]) => ["track", id + ":" + gainDb]);
   const of = (kind) => address(path(recording, "mix." + kind), gains);
-  return gains.length ? [["The mix", { wav: of("wav"), flac: of("flac") }]] : [];
+  const mix = gains.length ? [["The mix", { wav: of("wav"), flac: of("flac") }]] : [];
+  return [...mix, ["All tracks", { zip: address(path(recording, "archive.zip"), gains) }]];
 }
 
 /** As elements: "The sound WAV FLAC". */

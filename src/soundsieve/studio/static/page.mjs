@@ -18,6 +18,7 @@ const FIELDS = {
   unlike: "#ask-unlike",
   ask: "#ask-button",
 };
+const UPLOADS = ["source", "like", "unlike"];
 const PLACES = ["recording-name", "said", "listen", "model", "choose-title"];
 const HEALTH_MS = 1000;
 
@@ -50,6 +51,7 @@ export class Page {
       this.lanes.complain(errors.region);
     }
     say(find("said"), busy ? busy.words : said);
+    find("said").classList.toggle("unseen", Boolean(message.chosen)); // it stands over the answer, too
     find("progress").hidden = !busy;
     if (busy && busy.fraction !== null) {
       find("progress").value = busy.fraction;
@@ -106,9 +108,11 @@ export class Page {
     this.lanes.show(recording, track);
     this.desk.show(recording, track && track.id);
     say(find("listen-title"), track ? track.description : "Listen");
-    say(find("verdict"), track ? track.verdict : "");
+    say(find("verdict"), track ? (track.verdict + " Answered in " + track.took.toFixed(1) + " s.").trim() : "");
     find("verdict").classList.toggle("absent", Boolean(track && track.wanted && !track.found));
-    find("moments").replaceChildren(...(track ? momentButtons(track.spans, (start) => this.playFrom(start)) : []));
+    const spans = track ? track.spans : [];
+    find("found-at").hidden = !spans.length;
+    find("moments").replaceChildren(...momentButtons(spans, recording.seconds, (start) => this.playFrom(start)));
     find("downloads").replaceChildren(...(track ? downloads(trackLinks(recording, track)) : []));
     find("code").hidden = !track;
     say(find("command"), track ? track.command : "");
@@ -251,6 +255,22 @@ export class Page {
     }
   }
 
+  /** Says at once, before it is sent, what is too large; Gradio does not see it. */
+  refuseLarge(event) {
+    const field = UPLOADS.find((one) => event.target.closest(FIELDS[one]));
+    const files = event.dataTransfer ? event.dataTransfer.files : event.target.files;
+    if (!field || !files) {
+      return;
+    }
+    const { limits } = this.state;
+    const large = limits && [...files].find((file) => file.size > limits.megabytes * 1e6);
+    this.complain(field, large ? large.name + " is larger than " + limits.megabytes + " MB, the most that is taken here." : "");
+    if (large) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    }
+  }
+
   /** After an answer or a refusal: to the answer, or to the field that is wrong. */
   finished() {
     const wrong = Object.keys(FIELDS).find((field) => this.state.errors[field]);
@@ -261,6 +281,10 @@ export class Page {
   }
 
   setStage() {
+    if (!this.state.recording && this.transport) {
+      this.transport.close();
+      this.transport = null;
+    }
     const choosing = !this.state.recording || this.choosing;
     document.body.classList.toggle("sieve-choosing", choosing);
     find("listen").hidden = choosing;
@@ -295,6 +319,9 @@ export class Page {
     });
     for (const button of document.querySelectorAll("[data-copies]")) {
       button.addEventListener("click", () => this.copy(button));
+    }
+    for (const name of ["drop", "change"]) {
+      document.addEventListener(name, (event) => this.refuseLarge(event), true);
     }
     find("listen").addEventListener("keydown", (event) => this.pressed(event));
   }
