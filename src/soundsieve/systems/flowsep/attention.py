@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from soundsieve.nn.linear import Linear
+from soundsieve.nn.strips import Conv
 from soundsieve.systems.flowsep.blocks import zero
 
 _EPS = 1e-6
@@ -92,20 +93,20 @@ class SpatialTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(groups, channels, _EPS)
-        self.proj_in = nn.Conv2d(channels, channels, 1)
+        self.proj_in = Conv(channels, channels, 1, bias=True)
         self.norm1 = nn.LayerNorm(channels)
         self.attention1 = Attention(channels, head_width, channels, dropout)
         self.norm2 = nn.LayerNorm(channels)
         self.attention2 = Attention(channels, head_width, context_width or channels, dropout)
         self.norm3 = nn.LayerNorm(channels)
         self.mlp = GatedMLP(channels, dropout)
-        self.proj_out = nn.Conv2d(channels, channels, 1)
+        self.proj_out = Conv(channels, channels, 1, bias=True)
         zero(self.proj_out)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """``(B, C, N, F)`` to the same shape; a context is one that ``attention2`` has made."""
-        y = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)
+        y = self.proj_in(self.norm(x)).permute(0, 2, 3, 1).flatten(1, 2)
         y = y + self.attention1(self.norm1(y))
         y = y + self.attention2(self.norm2(y), context)
         y = y + self.mlp(self.norm3(y))
-        return x + self.proj_out(y.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]
+        return x + self.proj_out(y.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2))  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from soundsieve.dsp.mel import mel_filterbank
-from soundsieve.dsp.stft import n_frames, stft
+from soundsieve.dsp.stft import stft
 from soundsieve.errors import ConfigError
 
 
@@ -79,6 +79,7 @@ class LogMel(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """Waveforms ``(B, T)``, clipped to [-1, 1], to log-mel spectrograms ``(B, 1, N, n_mels)``, N = `frames` (T)."""
         n_fft, hop_length = self.config.n_fft, self.config.hop_length
-        spectrum = stft(waveform.clamp(-1, 1), n_fft=n_fft, hop_length=hop_length)
-        magnitude = spectrum.abs().transpose(1, 2)[:, : self.frames(waveform.shape[1])]
+        # In float64: the rounding of a float32 transform would show in quiet bands, at 1e-3 in the logarithm.
+        spectrum = stft(waveform.clamp(-1, 1).double(), n_fft=n_fft, hop_length=hop_length)
+        magnitude = spectrum.abs().to(waveform.dtype).transpose(1, 2)[:, : self.frames(waveform.shape[1])]
         return (magnitude @ self.filters).clamp(min=self.config.floor).log()[:, None]
