@@ -17,7 +17,7 @@ def tiny_config(**changes: Any) -> FlowSepConfig:
     """Asked by way of a sentence encoder; the debug preset asks T5."""
     debug = FlowSepConfig.debug()
     text = SentenceEncoderConfig.debug()
-    return replace(debug, text=text, unet=replace(debug.unet, context_width=text.width), **changes)
+    return replace(debug, **{"text": text, "unet": replace(debug.unet, context_width=text.width)} | changes)
 
 
 def tiny(config: FlowSepConfig | None = None, seed: int = 0) -> FlowSep:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -33,7 +35,7 @@ def answers(system: FlowSep, sound: Tensor, overlap: float = 0.25) -> list[tuple
 def apart_in_cross_fade(pieces: list[tuple[segments.Segment, Tensor]]) -> float:
     """The largest difference of neighbours where both are heard, over the peak of all."""
     found = []
-    for (one, first), (two, second) in zip(pieces, pieces[1:], strict=False):
+    for (one, first), (two, second) in pairwise(pieces):
         shared = one.stop - two.start
         heard = slice(int(0.4 * shared), int(0.6 * shared))
         found.append((first[:, two.start - one.start :][:, heard] - second[:, heard]).abs().max())
@@ -70,7 +72,7 @@ def test_a_change_of_level_is_no_seam_either() -> None:
 
 
 def test_levels_glide() -> None:
-    """Where levels are matched, neighbours have the same level in the cross-fade, though each has a level of its own."""
+    """Where levels are matched, neighbours have the same in the cross-fade, though each has a level of its own."""
     system = tiny(tiny_config(segment_s=LONG, level="matched"))
     sound = noise(round(8 * RATE))
     sound[:, 6 * RATE :] = 0.03 * torch.sin(torch.arange(2 * RATE) / 3)
@@ -94,8 +96,7 @@ def test_no_step_in_a_steady_sound(long: FlowSep) -> None:
     steps = np.abs(np.diff(level_db(target)))
     at_seams = np.zeros(len(steps), bool)
     plan = segments.plan_for(long, sound.shape[1])
-    listed = list(plan)
-    for one, two in zip(listed, listed[1:], strict=False):
+    for one, two in pairwise(plan):
         at_seams[two.start // 800 : one.stop // 800 + 1] = True
     assert 0.2 < at_seams.mean() < 0.5
     assert np.percentile(steps[at_seams], 95) <= 1.5 * np.percentile(steps[~at_seams], 95)
