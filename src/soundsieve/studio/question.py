@@ -85,15 +85,18 @@ class Question:
 
     def command(self, recording: str, names: Mapping[str, str] | None = None, model: str = "starter") -> str:
         """The command line that writes the same sound; ``recording``, ``names``: the files' names at the user's."""
-        words = ["soundsieve", "extract", *([self.text] if self.text else []), _no_option(recording)]
+        what = [*([self.text] if self.text else []), _no_option(recording)]
+        how: list[str] = []
         for side in ("like", "unlike"):
-            words += [word for id in getattr(self, side) for word in (f"--{side}", (names or {}).get(id, _NAMELESS))]
+            clips = [_no_option((names or {}).get(id, _NAMELESS)) for id in getattr(self, side)]
+            how += [word for clip in clips for word in (f"--{side}", clip)]
         if self.region is not None:
-            words += ["--like-span", _moment(self.region)]
-        words += [word for text in self.exclude for word in ("--exclude", text)]
-        words += ["--invert"] if self.invert else []
-        words += ["--model", model] if model != "starter" else []
-        return shlex.join(words)
+            how += ["--like-span", _moment(self.region)]
+        how += [word for text in self.exclude for word in ("--exclude", text)]
+        how += ["--invert"] if self.invert else []
+        how += ["--model", model] if model != "starter" else []
+        words = [*how, "--", *what] if self.text.startswith("-") else [*what, *how]
+        return shlex.join(["soundsieve", "extract", *words])
 
     def python(self, recording: str, names: Mapping[str, str] | None = None, model: str = "starter") -> str:
         """The lines of Python that write the same sound."""

@@ -364,7 +364,8 @@ def _bytes_in(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
         with suppress(OSError):  # it went meanwhile
-            total += path.lstat().st_size
+            status = path.lstat()
+            total += status.st_size if stat.S_ISREG(status.st_mode) else 0
     return total
 
 
