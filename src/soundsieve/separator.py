@@ -18,7 +18,7 @@ import torch
 from soundsieve import audio
 from soundsieve.asking import Asked, How, Options, queries_of, taken
 from soundsieve.audio import ClipMode, Samples
-from soundsieve.errors import AudioError, ConfigError, QueryError
+from soundsieve.errors import AudioError, ConfigError
 from soundsieve.nn.precision import check_precision, to_precision
 from soundsieve.pouring import pour
 from soundsieve.presence import Span
@@ -384,9 +384,7 @@ class Separator:
         later: bool = False,
     ) -> tuple[Stream, tuple[Query, ...]]:
         asked = queries_of(queries)
-        system = self._system_for(how)
-        if len(asked) > 1 and not system.aligned:
-            raise QueryError(f"{system.name} makes every sound anew, so they cannot share a recording: add project")
+        self._system_for(how).check_parts(len(asked))
         conditions = [self.encode(query) for query in asked]  # what cannot be answered is said before anything is read
         if "exclude" in self.system.queries:
             conditions = _against_each_other(conditions)

@@ -106,6 +106,7 @@ def split(
     separator = load(
         model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision, settings=settings
     )
+    separator.system.check_parts(len(wanted))
     for asked in wanted.values():
         check(separator, asked)
     questions = {part: wanted[phrase] for part, phrase in parts.items()}

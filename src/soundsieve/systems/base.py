@@ -79,6 +79,11 @@ class System(nn.Module, ABC):
             "still holds the sound; with project the answer is a part, and the two add up"
         )
 
+    def check_parts(self, count: int) -> None:
+        """Raise a QueryError if answers to so many queries cannot share a recording."""
+        if count > 1 and not self.aligned:
+            raise QueryError(f"{self.name} makes every sound anew, so they cannot share a recording: add project")
+
     def with_settings(self, settings: Mapping[str, object]) -> System:
         """This system, with the same weights in the same memory, answering in another way; see what overrides it.
 
