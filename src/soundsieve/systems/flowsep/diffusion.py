@@ -1,12 +1,13 @@
 """DiffusionSep, FlowSep's ablation: the same network, trained to tell the noise in a latent, sampled by DDIM.
 
-A latent x1 is mixed with more and more noise e over 1000 steps n of a fixed schedule (Ho et al., 2020, arXiv 2006.11239),
+A latent x1 is mixed with more and more noise e over 1000 steps n of a fixed schedule (Ho et al., 2020, arXiv
+2006.11239),
 
     x_n = sqrt(a_n) x1 + sqrt(1 - a_n) e        a_n = (1 - beta_0) (1 - beta_1) ... (1 - beta_n)
 
-and the network says e of x_n and n. DDIM (Song et al., 2021, arXiv 2010.02502, eq. 12 with sigma = 0) goes back over a few
-of the steps: with what the network says of e, x1 is (x_n - sqrt(1 - a_n) e) / sqrt(a_n), and mixed anew with the same e it
-is the state at the next, lower step; after the last it is the answer.
+and the network says e of x_n and n. DDIM (Song et al., 2021, arXiv 2010.02502, eq. 12 with sigma = 0) goes back over a
+few of the steps: with what the network says of e, x1 is (x_n - sqrt(1 - a_n) e) / sqrt(a_n), and mixed anew with the
+same e it is the state at the next, lower step; after the last it is the answer.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def diffuse(latent: Tensor, noise: Tensor, step: Tensor) -> Tensor:
 def grid(steps: int) -> list[int]:
     """The steps of the schedule that DDIM visits: ``steps`` of them, from 999 down, evenly.
 
-    The first is always 999, of noise alone, as what is started from; released code that counts from the other end starts
-    at a step that still holds some of the latent, the lower the fewer steps are taken.
+    The first is always 999, of noise alone, as what is started from; released code counts from the other end, and its
+    first step should still hold some of the latent, the more of it the fewer steps are taken.
     """
     return [math.ceil(STEPS * (steps - i) / steps) - 1 for i in range(steps)]
 
