@@ -288,7 +288,7 @@ class FlowSep(System):
                 rows = [(channel, q) for q in range(len(conditions)) for channel in range(len(mixture))]
                 windows = Windows(self, *unpack(packed, self.config.text_width), rows, batch=batch)
             target = windows.answer(start, mixture)
-            yield [Estimate(part) for part in target.split(len(mixture))]
+            yield [Estimate(part) for part in torch.split(target, len(mixture))]
 
 
 def pack(tokens: Tensor, mask: Tensor) -> Tensor:
@@ -305,7 +305,8 @@ def unpack(packed: Tensor, width: int) -> tuple[Tensor, Tensor]:
     length, rest = divmod(packed.shape[1], width + 1)
     if rest or not length:
         raise QueryError(f"a condition of FlowSep holds tokens of {width} values each; this one does not")
-    return packed[:, : length * width].unflatten(1, (length, width)), packed[:, length * width :]
+    tokens, mask = torch.split(packed, [length * width, length], dim=1)
+    return tokens.reshape(-1, length, width), mask
 
 
 def _text_encoder(config: FlowSepConfig, assets: Mapping[str, str]) -> TextEncoder:

@@ -139,7 +139,7 @@ class Windows:
         answers = torch.zeros_like(sound[self._channels])
         heard_latents: dict[int, Tensor] = {}
         active = audible.cpu()[self._channels].nonzero()[:, 0]
-        for some in active.split(self._batch) if len(active) else ():
+        for some in torch.split(active, self._batch) if len(active) else ():
             for channel in set(self._channels[some].tolist()) - heard_latents.keys():
                 heard_latents[channel] = system.encode(heard[channel][None], noises[0])
             mixtures = torch.cat([heard_latents[int(channel)] for channel in self._channels[some]])
