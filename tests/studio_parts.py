@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,12 @@ from torch import Tensor
 
 from soundsieve import audio
 from soundsieve.query import Condition
+from soundsieve.studio.engine import Engine
 
 RATE = 16000
+
+Studio = Callable[..., Engine]
+"""Makes an engine, with the limits that are given."""
 
 
 class GatedSystem(IdentitySystem):

@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from studio_parts import GatedSystem
+from studio_parts import GatedSystem, Studio
 
 from soundsieve.separator import Separator
 from soundsieve.studio.engine import Engine
 from soundsieve.studio.limits import Limits
 from soundsieve.studio.store import Store
-
-Studio = Callable[..., Engine]
 
 
 @pytest.fixture

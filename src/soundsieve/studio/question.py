@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from soundsieve.errors import QueryError
 from soundsieve.naming import slug
-from soundsieve.query import Query
+
+if TYPE_CHECKING:
+    from soundsieve.query import Query
 
 _LONGEST_WORDS = 300
 _MOST_OF_A_KIND = 8
@@ -118,6 +120,8 @@ class Question:
 
     def query(self, names: Mapping[str, str] | None = None) -> Query:
         """As a query with names in place of clips, for what looks at no samples."""
+        from soundsieve.query import Query  # and with it torch, for which the first page does not wait
+
         called = names or {}
         like, unlike = ([called.get(id, _NAMELESS) for id in ids] for ids in (self.like, self.unlike))
         if self.region is not None:
