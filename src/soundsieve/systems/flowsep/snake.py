@@ -112,9 +112,8 @@ class SmoothSnake(nn.Module):
             # ``doubled`` begins with sample 2 (start - 3) of the doubled rate.
             if start == 0:
                 doubled[: 2 * _EDGE] = doubled[2 * _EDGE]
-            if start + count == length:
-                end = 2 * (_EDGE + count)
-                doubled[end:] = doubled[end - 1]
+            end = 2 * (length - start + _EDGE)
+            doubled[end:] = doubled[min(end, len(doubled)) - 1]
             torch.sin(doubled, out=sine)
             doubled.addcmul_(sine.square_(), bend)
             made = F.conv2d(doubled[1 : 2 * count + TAPS - 1].t()[None, :, None], back, stride=(1, 2), groups=channels)
