@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Answer = TypeVar("Answer")
 
 # What runs before the command: whoever looks up or connects to another machine is refused and written down.
 GUARD = """
@@ -68,17 +70,14 @@ class LiveStudio:
 @contextmanager
 def live_studio(folder: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[LiveStudio]:
     """A studio with these options, once its weights are loaded; ended like Ctrl-C does."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
     temp, tried, log = folder / "temp", folder / "tried.txt", folder / "log.txt"
     temp.mkdir(parents=True)
     variables = {**os.environ, "TMPDIR": str(temp), "STUDIO_TRIED": str(tried), **(environment or {})}
-    command = [sys.executable, "-c", GUARD, "studio", "--port", str(port), *options]
+    command = [sys.executable, "-c", GUARD, "studio", "--port", "0", *options]
     with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, env=variables) as process:
-        studio = LiveStudio(f"http://127.0.0.1:{port}", process, temp, tried, log)
         try:
-            _wait_until_ready(studio)
+            studio = LiveStudio(_wait_for(lambda: _address(log), process, log), process, temp, tried, log)
+            _wait_for(lambda: studio.health()["ready"], process, log)
             yield studio
         finally:
             process.send_signal(signal.SIGINT)
@@ -88,13 +87,16 @@ def live_studio(folder: Path, *options: str, environment: dict[str, str] | None 
                 process.kill()
 
 
-def _wait_until_ready(studio: LiveStudio, seconds: float = 120) -> None:
+def _address(log: Path) -> str | None:
+    """What the command prints once it listens."""
+    found = re.search(r"^http://\S+$", log.read_text("utf-8"), re.MULTILINE)
+    return found[0] if found else None
+
+
+def _wait_for(what: Callable[[], Answer], process: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> Answer:
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and studio.process.poll() is None:
-        try:
-            if studio.health()["ready"]:
-                return
-        except OSError:
-            pass  # not listening yet
-        time.sleep(0.1)
-    raise AssertionError(f"the studio did not start: {studio.log.read_text('utf-8', 'replace')[-3000:]}")
+    while time.monotonic() < deadline and process.poll() is None:
+        if answer := what():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"the studio did not start: {log.read_text('utf-8', 'replace')[-3000:]}")

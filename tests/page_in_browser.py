@@ -8,11 +8,14 @@ from playwright.sync_api import Page
 
 CONTROLS = {"button", "checkbox", "combobox", "link", "listbox", "menuitem", "radio", "searchbox", "slider"}
 CONTROLS |= {"spinbutton", "switch", "tab", "textbox"}
-PICTURES = {"image", "img", "Audio", "audio"}
+PICTURES = {"image", "img"}
 
 
 def nameless(page: Page) -> list[str]:
-    """Controls and pictures that the browser tells a screen reader of without a name."""
+    """Controls and pictures that the browser tells a screen reader of without a name.
+
+    Drawings (svg) are left out: Gradio puts some beside its words, and what is a control is one as its button.
+    """
     session = page.context.new_cdp_session(page)
     session.send("Accessibility.enable")
     nodes: list[dict[str, Any]] = session.send("Accessibility.getFullAXTree")["nodes"]
@@ -23,7 +26,8 @@ def nameless(page: Page) -> list[str]:
             continue
         if not str(node.get("name", {}).get("value", "")).strip():
             shown = session.send("DOM.describeNode", {"backendNodeId": node["backendDOMNodeId"]})["node"]
-            found.append(f"{role}: <{shown['localName']} {' '.join(shown.get('attributes', []))}>")
+            if shown["localName"] != "svg":
+                found.append(f"{role}: <{shown['localName']} {' '.join(shown.get('attributes', []))}>")
     session.detach()
     return found
 

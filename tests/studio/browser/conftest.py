@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from live_studio import LiveStudio, live_studio
-from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, sync_playwright
+from studio_page import LISTENS, PATIENCE_MS, StudioPage
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PACKAGES = ("chromium", "fonts-dejavu-core")
 INSTALL_WITHIN_S = 240
-PATIENCE_MS = 60_000  # machines that run tests may be busy; nothing waits longer than it has to
 
 FLAGS = (
     "--no-sandbox",  # containers run as root
@@ -68,7 +68,7 @@ def studio(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield running
 
 
-Open = Callable[..., Page]
+Open = Callable[..., StudioPage]
 
 
 @pytest.fixture
@@ -81,15 +81,17 @@ def open_page(browser: Browser, studio: LiveStudio) -> Iterator[Open]:
     requests: list[str] = []
     failures: list[str] = []
 
-    def open_one(url: str = studio.url, **options: object) -> Page:
+    def open_one(url: str = studio.url, **options: object) -> StudioPage:
         context = browser.new_context(accept_downloads=True, permissions=["microphone"], **options)  # type: ignore[arg-type]
         contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
         context.on("request", lambda request: requests.append(request.url))
         context.on("weberror", lambda error: failures.append(str(error.error)))
-        page = context.new_page()
-        page.goto(url)
-        return page
+        context.add_init_script(LISTENS)
+        sieve = StudioPage(context.new_page())
+        sieve.page.goto(url)
+        sieve.wait_until_there()
+        return sieve
 
     yield open_one
     for context in contexts:
