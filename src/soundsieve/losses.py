@@ -52,6 +52,19 @@ def _magnitude(spectrum: Tensor) -> Tensor:
     return (torch.view_as_real(spectrum).square().sum(-1) + 1e-20).sqrt()
 
 
+def stft_loss(estimate: Tensor, reference: Tensor, *, n_fft: int, hop_length: int, floor: float = 1e-5) -> Tensor:
+    """How far spectral magnitudes are apart, loud cells and soft ones alike; a scalar, 0 for the same magnitudes.
+
+    ``|S - E|_F / |S|_F + mean |ln S - ln E|``: spectral convergence, over all signals ``(..., T)`` together, and the
+    distance of log magnitudes, none of which lies below ``ln floor``. Phases do not matter to it.
+    Source: Yamamoto et al., "Parallel WaveGAN", 2020 (arXiv 1910.11480), eq. 4 to 6.
+    """
+    estimate, reference = _check(estimate, reference)
+    ours, theirs = (_magnitude(stft(x, n_fft=n_fft, hop_length=hop_length)) for x in (estimate, reference))
+    convergence = (theirs - ours).norm() / theirs.norm().clamp(min=floor)
+    return convergence + (theirs.clamp(min=floor).log() - ours.clamp(min=floor).log()).abs().mean()
+
+
 def sdr_loss(estimate: Tensor, reference: Tensor, *, floor: float = FLOOR) -> Tensor:
     """Negated `metrics.sdr`, in dB, mean over all signals of shape ``(..., T)``; a scalar.
 

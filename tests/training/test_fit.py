@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 DEBUG = {
     "sieve": "starter/debug.yaml", "clap": "clapsep/debug_clap.yaml", "clapsep": "clapsep/debug.yaml",
     "audiosep": "audiosep/debug.yaml", "lassnet": "lassnet/debug.yaml", "uss": "uss/debug.yaml",
+    "flowsep": "flowsep/debug.yaml", "flowsep_vae": "flowsep/debug_vae.yaml",
+    "flowsep_vocoder": "flowsep/debug_vocoder.yaml",
 }  # fmt: skip
 SMALLER = {
     "sieve": {"options.mixtures.segment_s": 1.2, "options.batch_size": 3, "options.validation_pairs": 2},
@@ -34,6 +36,9 @@ SMALLER = {
     "audiosep": {"options.text_ratio": 0.5},
     "lassnet": {"ema_decay": 0.9},
     "uss": {},
+    "flowsep": {"ema_decay": 0.9},
+    "flowsep_vae": {"ema_decay": 0.9},
+    "flowsep_vocoder": {},
 }
 
 

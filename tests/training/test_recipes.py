@@ -12,6 +12,7 @@ from soundsieve.encoders.text import SentenceEncoderConfig
 from soundsieve.errors import ConfigError
 from soundsieve.systems.audiosep import AudioSepConfig
 from soundsieve.systems.clapsep import CLAPSepConfig
+from soundsieve.systems.flowsep.config import FlowSepConfig
 from soundsieve.systems.lassnet import LASSNetConfig
 from soundsieve.systems.sieve import SieveConfig
 from soundsieve.systems.uss import USSConfig
@@ -21,6 +22,8 @@ from soundsieve.training.recipe import Recipe, build_config, read_recipe
 from soundsieve.training.tasks.clap import CLAPTaskConfig
 from soundsieve.training.tasks.clapsep import CLAPSepTaskConfig
 from soundsieve.training.tasks.distill import DistillConfig
+from soundsieve.training.tasks.flowsep import FlowSepTaskConfig
+from soundsieve.training.tasks.flowsep_parts import FlowSepVAETaskConfig, FlowSepVocoderTaskConfig
 from soundsieve.training.tasks.listener import ListenerTaskConfig
 from soundsieve.training.tasks.resunet import AudioSepTaskConfig, LASSNetTaskConfig, USSTaskConfig
 from soundsieve.training.tasks.separation import SeparationTaskConfig
@@ -39,6 +42,9 @@ CONFIGS = {
     "distill": (SentenceEncoderConfig, DistillConfig),
     "listener": (SieveConfig, ListenerTaskConfig),
     "separation": (SieveConfig, SeparationTaskConfig),
+    "flowsep": (FlowSepConfig, FlowSepTaskConfig),
+    "flowsep_vae": (FlowSepConfig, FlowSepVAETaskConfig),
+    "flowsep_vocoder": (FlowSepConfig, FlowSepVocoderTaskConfig),
 }
 
 

@@ -110,6 +110,9 @@ SYSTEMS: dict[str, tuple[str, str, str, str]] = {
     "audiosep": ("audiosep", "AudioSepConfig", "resunet", "AudioSepTask"),
     "lassnet": ("lassnet", "LASSNetConfig", "resunet", "LASSNetTask"),
     "uss": ("uss", "USSConfig", "resunet", "USSTask"),
+    "flowsep": ("flowsep.config", "FlowSepConfig", "flowsep", "FlowSepTask"),
+    "flowsep_vae": ("flowsep.config", "FlowSepConfig", "flowsep_parts", "FlowSepVAETask"),
+    "flowsep_vocoder": ("flowsep.config", "FlowSepConfig", "flowsep_parts", "FlowSepVocoderTask"),
 }
 """Tasks over a system and clips -> (module of the system, its config, module of the task, its class, whose own
 config has its name and ``Config``); what is not asked for is not imported."""

@@ -1,4 +1,4 @@
-"""Published encoders of queries in files of their own, which training starts from: BERT and Cnn14."""
+"""Published encoders of queries in files of their own, which training starts from: BERT, T5 and Cnn14."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from torch import Tensor
 
 from soundsieve.encoders.bert import BERT
 from soundsieve.encoders.pann import Cnn14
+from soundsieve.encoders.t5 import T5
 from soundsieve.errors import WeightsError
 from soundsieve.weights.foreign import is_safetensors, read_state
 from soundsieve.weights.layouts.resunet import state_by_keys
 from soundsieve.weights.layouts.uss import TAGGER, tagger_state
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""Files that a BERT is kept in on the Hugging Face hub, the first choice first."""
+"""Files that a network is kept in on the Hugging Face hub, the first choice first."""
 
 
 def load_bert(bert: BERT, source: str | Path) -> None:
@@ -29,17 +30,41 @@ def load_bert(bert: BERT, source: str | Path) -> None:
     Raises:
         WeightsError: there is no such file, it is damaged, or holds another network.
     """
-    path = Path(source)
-    if path.is_dir():
-        found = [path / name for name in _WEIGHTS if (path / name).is_file()]
-        if not found:
-            raise WeightsError(f"{path} holds neither {_WEIGHTS[0]} nor {_WEIGHTS[1]}")
-        path = found[0]
+    path = _file_of(source)
     state = {_modern(key): tensor for key, tensor in _read(path).items()}
     prefix = "bert." if any(key.startswith("bert.") for key in state) else ""  # with the heads it was trained with
     keys = {name: prefix + name.replace("layers.", "encoder.layer.", 1) for name in bert.state_dict()}
     unused = {key for key in state if key.startswith((prefix + "pooler.", "cls.")) or key.endswith("position_ids")}
     bert.load_state_dict(state_by_keys(state, keys, bert.state_dict(), unused, str(path)))
+
+
+def load_t5(t5: T5, source: str | Path) -> None:
+    """Fill in the weights of a T5's encoder from the Hugging Face hub; a decoder that is there too is left out.
+
+    Args:
+        t5: of the same sizes.
+        source: ``model.safetensors``, ``pytorch_model.bin``, or a folder with one of them.
+
+    Raises:
+        WeightsError: there is no such file, it is damaged, or holds another network.
+    """
+    path = _file_of(source)
+    state = _read(path)
+    keys = {name: "shared.weight" if name.startswith("words.") else name for name in t5.state_dict()}
+    tied = "encoder.embed_tokens.weight"
+    unused = {key for key in state if key.startswith(("decoder.", "lm_head.")) or key == tied}
+    t5.load_state_dict(state_by_keys(state, keys, t5.state_dict(), unused, str(path)))
+
+
+def _file_of(source: str | Path) -> Path:
+    """The weights file that a folder from the hub holds, or the file itself."""
+    path = Path(source)
+    if not path.is_dir():
+        return path
+    found = [path / name for name in _WEIGHTS if (path / name).is_file()]
+    if not found:
+        raise WeightsError(f"{path} holds neither {_WEIGHTS[0]} nor {_WEIGHTS[1]}")
+    return found[0]
 
 
 def _modern(key: str) -> str:

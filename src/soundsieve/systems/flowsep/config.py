@@ -70,6 +70,11 @@ class FlowSepConfig:
             raise ConfigError(f"FlowSep: level is matched or kept, not {self.level!r}")
 
     @property
+    def sample_rate(self) -> int:
+        """Hz, of what is heard and generated."""
+        return self.mel.sample_rate
+
+    @property
     def text_width(self) -> int:
         """Width of a token of the text."""
         return self.text.width
@@ -93,6 +98,18 @@ class FlowSepConfig:
     def base(cls) -> FlowSepConfig:
         """The published model: 16 kHz, 676 M parameters, half of them the text encoder's."""
         return cls()
+
+    @classmethod
+    def small(cls) -> FlowSepConfig:
+        """One that a processor trains: windows of 5.12 s, asked by the embedded model's vector of a sentence."""
+        return cls(
+            SentenceEncoderConfig.small(),
+            vae=VAEConfig.small(),
+            unet=FlowUNetConfig.small(),
+            vocoder=BigVGANConfig.small(),
+            segment_s=5.12,
+            level="kept",
+        )
 
     @classmethod
     def debug(cls) -> FlowSepConfig:

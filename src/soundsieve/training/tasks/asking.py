@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from soundsieve import audio
 from soundsieve.errors import ConfigError
 from soundsieve.evaluation.answers import estimates, evaluating
 from soundsieve.evaluation.pairs import SAMPLE_RATE, make_pairs, mix
@@ -141,6 +142,16 @@ class AskingTask:
                 parts = [embed(texts[i : i + 128]) for i in range(0, len(texts), 128)]
             self._vectors = torch.cat(parts).detach()
         return self._vectors.to(device)
+
+    def validation_sources(self, sample_rate: int, samples: int) -> Tensor:
+        """The middles of both sounds of every validation mixture, shape ``(pairs, 2, samples)``."""
+        found = torch.zeros(len(self._pairs), 2, samples)
+        for sources, pair in zip(found, self._pairs, strict=True):
+            whole = audio.resample(mix(pair, self.validation.sounds).sources.numpy(), SAMPLE_RATE, sample_rate)
+            start = max(0, (whole.shape[1] - samples) // 2)
+            middle = torch.from_numpy(whole[:, start : start + samples])
+            sources[:, : middle.shape[1]] = middle
+        return found
 
     @torch.no_grad()
     def validate(self, module: nn.Module) -> dict[str, float]:

@@ -1,0 +1,73 @@
+"""One module of a system in a file of its own, with its config inside: a VAE or a vocoder that is trained by itself.
+
+The metadata holds ``format``, ``module`` (what it is) and ``config`` (JSON); the tensors are float32.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from soundsieve.errors import ConfigError, WeightsError
+from soundsieve.files import replacing
+from soundsieve.weights.config import from_dict, to_dict
+
+FORMAT = "soundsieve-module-1"
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def save_module(path: str | Path, kind: str, module: nn.Module) -> None:
+    """Write a module that has a ``config``, whole or not at all.
+
+    Args:
+        path: the ``.safetensors`` file to write.
+        kind: what it is, such as ``flowsep-vae``; `load_module` asks for it by that name.
+        module: whose ``config`` is a dataclass that it can be built from.
+
+    Raises:
+        WeightsError: it cannot be written.
+    """
+    metadata = {"format": FORMAT, "module": kind, "config": json.dumps(to_dict(module.config))}
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
+    try:
+        with replacing(path) as temporary:
+            save_file(state, temporary, metadata)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"cannot write {path}: {' '.join(str(error).split())}") from error
+
+
+def load_module(path: str | Path, kind: str, cls: Callable[[Any], M], config_class: type[Any]) -> M:
+    """Read what `save_module` wrote, in evaluation mode.
+
+    Args:
+        path: the file.
+        kind: what it has to be.
+        cls: makes the module from its config.
+        config_class: of that config.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or holds something else.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError as error:
+        raise WeightsError(f"no {kind} at {path}: train one with its recipe first") from error
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} is damaged or no safetensors file: {' '.join(str(error).split())}") from error
+    if metadata.get("format") != FORMAT or metadata.get("module") != kind:
+        raise WeightsError(f"{path} holds no {kind}")
+    try:
+        module = cls(from_dict(config_class, json.loads(metadata["config"])))
+        module.load_state_dict(state)
+    except (ConfigError, KeyError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path} does not fit its own config: {' '.join(str(error).split())[:200]}") from error
+    return module.eval()
