@@ -71,20 +71,13 @@ class Studio:
             with suppress(GoneError):
                 self.store.drop(id)
 
-    def choose(self, path: str | None, request: gr.Request) -> Iterator[tuple[Message, None]]:
-        """Take a recording that was uploaded or recorded; the upload itself is deleted."""
-        visit = self._visit(request)
-        if path is None:
-            return
-        yield self._message(visit, busy=_busy(None, "Reading the recording")), None
-        try:
-            self._open(visit, Path(path), Path(path).name, request)
-        except SoundsieveError as error:
-            yield self._message(visit, errors={"source": sentence(error)}), None
-        else:
-            yield self._message(visit, said="The recording is open. Say what you want to hear."), None
-        finally:
-            Path(path).unlink(missing_ok=True)
+    def upload(self, path: str | None, request: gr.Request) -> Iterator[tuple[Message, None]]:
+        """Take a recording that was uploaded."""
+        yield from self._take(path, Path(path or "").name, request)
+
+    def record(self, path: str | None, request: gr.Request) -> Iterator[tuple[Message, None]]:
+        """Take a recording that was made here and now."""
+        yield from self._take(path, "recording.wav", request)
 
     def example(self, example: Example, request: gr.Request) -> tuple[Message, str]:
         """Take a bundled recording, and suggest what to ask of it."""
@@ -93,7 +86,7 @@ class Studio:
             self._open(visit, example.content(), example.file_name, request)
         except SoundsieveError as error:
             return self._message(visit, errors={"source": sentence(error)}), ""
-        return self._message(visit, said=f"The example is open. Press Enter to ask for {example.ask}."), example.ask
+        return self._message(visit, said=f"Press Enter to ask for {example.ask}, or for something else."), example.ask
 
     async def ask(
         self,
@@ -145,6 +138,21 @@ class Studio:
     def _visit(self, request: gr.Request) -> Visit:
         return self._visits.setdefault(_name(request), Visit())
 
+    def _take(self, path: str | None, name: str, request: gr.Request) -> Iterator[tuple[Message, None]]:
+        """Open a recording; what Gradio received is deleted."""
+        visit = self._visit(request)
+        if path is None:
+            return
+        yield self._message(visit, busy=_busy(None, "Reading the recording")), None
+        try:
+            self._open(visit, Path(path), name, request)
+        except SoundsieveError as error:
+            yield self._message(visit, errors={"source": sentence(error)}), None
+        else:
+            yield self._message(visit, said="Say what you want to hear."), None
+        finally:
+            Path(path).unlink(missing_ok=True)
+
     def _open(self, visit: Visit, source: Path | bytes, name: str, request: gr.Request) -> None:
         recording = self.store.add(source, name, owner=_name(request))
         before, visit.recording_id = visit.recording_id, recording.id
@@ -190,9 +198,11 @@ def field_of(error: SoundsieveError, text: str, exclude: str) -> str:
 
 
 def sentence(error: BaseException) -> str:
-    """An error as a sentence: a capital at the start and a full stop at the end."""
+    """An error as a sentence: a capital at the start, unless that is a file's name, and a full stop at the end."""
     told = str(error)
-    return told[:1].upper() + told[1:] + ("" if told.endswith((".", "!", "?")) else ".")
+    first = told.split(" ", 1)[0]
+    begun = told[:1].upper() + told[1:] if first.isalpha() else told
+    return begun if begun.endswith((".", "!", "?")) else f"{begun}."
 
 
 def _busy(fraction: float | None, words: str) -> Message:
@@ -218,19 +228,25 @@ def look() -> dict[str, Any]:
         font=["system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif"],
         font_mono=["ui-monospace", "DejaVu Sans Mono", "monospace"],
     )
-    style = f'<link rel="stylesheet" href="studio/static/studio.css?{__version__}">'
-    return {"theme": theme, "head": style, "footer_links": [], "ssr_mode": False, "pwa": False}
+    words = gr.I18n(
+        en={"upload_text.drop_file": "Drop a sound file here", "upload_text.click_to_upload": "Choose a file"}
+    )
+    styles = [
+        f'<link rel="stylesheet" href="studio/static/{name}?{__version__}">' for name in ("frame.css", "studio.css")
+    ]
+    return {"theme": theme, "head": "".join(styles), "footer_links": [], "i18n": words, "ssr_mode": False, "pwa": False}
 
 
 def build(engine: Engine, limits: Limits) -> gr.Blocks:
     """The page about an engine; `look` has what belongs to it when it is served."""
     studio = Studio(engine, limits)
+    plain: dict[str, Any] = {"apply_default_css": False, "elem_classes": "sieve"}
     with gr.Blocks(title="soundsieve", analytics_enabled=False, fill_width=True) as blocks:
-        gr.HTML(_static("top.html"), apply_default_css=False)
+        gr.HTML(_static("top.html"), **plain)
         with gr.Column(elem_id="choose"):
-            gr.HTML(_static("choose.html"), apply_default_css=False)
-            with gr.Row(elem_id="sources"):
-                upload = gr.File(label="A recording from this device", elem_id="source-file", height=210)
+            gr.HTML(_static("choose.html"), **plain)
+            with gr.Row(elem_id="sources", equal_height=True):
+                upload = gr.File(label="A recording from this device", elem_id="source-file", height=220, scale=2)
                 microphone = gr.Audio(
                     label="Or record one now",
                     sources=["microphone"],
@@ -239,13 +255,14 @@ def build(engine: Engine, limits: Limits) -> gr.Blocks:
                     editable=False,
                     buttons=[],
                     elem_id="source-microphone",
+                    scale=1,
                 )
             with gr.Row(elem_id="examples"):
-                gr.HTML("<p>Or try an example:</p>", apply_default_css=False)
+                gr.HTML("<p>Or try an example:</p>", **plain)
                 buttons = [
                     (gr.Button(example.title, size="sm", elem_classes="example"), example) for example in EXAMPLES
                 ]
-        gr.HTML(_static("recording.html"), apply_default_css=False, elem_id="recording")
+        gr.HTML(_static("recording.html"), elem_id="recording", **plain)
         with gr.Column(elem_id="ask"):
             with gr.Row(elem_id="ask-row"):
                 text = gr.Textbox(
@@ -269,16 +286,16 @@ def build(engine: Engine, limits: Limits) -> gr.Blocks:
                 unlike = gr.File(
                     label="Clips of what to leave out", file_count="multiple", elem_id="ask-unlike", height=130
                 )
-            gr.HTML(_static("asked.html"), apply_default_css=False)
+            gr.HTML(_static("asked.html"), **plain)
             cancel = gr.Button("Cancel", elem_id="cancel", size="sm")
-        gr.HTML(_static("listen.html"), apply_default_css=False)
-        gr.HTML(_static("foot.html"), apply_default_css=False)
-        bridge = gr.HTML(None, html_template="", js_on_load=_BRIDGE, apply_default_css=False, elem_id="bridge")
+        gr.HTML(_static("listen.html"), **plain)
+        gr.HTML(_static("foot.html"), **plain)
+        bridge = gr.HTML(None, html_template="", js_on_load=_BRIDGE, elem_id="bridge")
         part = gr.JSON(visible=False)
 
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-        upload.upload(studio.choose, upload, [bridge, upload], **quiet)
-        microphone.stop_recording(studio.choose, microphone, [bridge, microphone], **quiet)
+        upload.upload(studio.upload, upload, [bridge, upload], **quiet)
+        microphone.stop_recording(studio.record, microphone, [bridge, microphone], **quiet)
         for button, example in buttons:
             button.click(_opening(studio, example), None, [bridge, text], **quiet)
         question = [text, exclude, like, unlike, part]

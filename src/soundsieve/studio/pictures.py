@@ -28,7 +28,7 @@ _MOST_APART = 1024  # samples between frames, at most: what lies between them is
 _COLUMNS_AT_ONCE = 64
 _COLOURS = ((10, 11, 22), (38, 22, 86), (98, 27, 121), (173, 46, 106), (229, 92, 72), (251, 166, 70), (253, 240, 196))
 _MARKS_HZ = (100, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 64000)
-_ROOM = 0.12  # of the height: marks nearer than this would touch
+_ROOM = 0.1  # of the height: marks nearer than this would touch
 
 
 def levels_db(path: Path) -> npt.NDArray[np.float32]:

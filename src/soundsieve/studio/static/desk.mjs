@@ -36,7 +36,7 @@ export class Desk {
         this.rows.set(track.id, this.row(track, this.tracks[index]));
         find("tracks").append(this.rows.get(track.id));
       }
-      const shown = this.rows.get(track.id).querySelector(".name");
+      const shown = this.rows.get(track.id).querySelector(".shown");
       shown.setAttribute("aria-pressed", String(track.id === chosen));
     });
     find("desk").hidden = !recording.tracks.length;
@@ -44,7 +44,7 @@ export class Desk {
   }
 
   row(track, setting) {
-    const name = make("button", { type: "button", className: "name", title: "Show this track" }, track.description);
+    const name = make("button", { type: "button", className: "shown", title: "Show this track" }, track.description);
     name.addEventListener("click", () => this.choose(track.id));
     const mute = this.toggle("Mute", "muted", track, setting);
     const solo = this.toggle("Solo", "solo", track, setting);
@@ -65,7 +65,7 @@ export class Desk {
     return make(
       "li",
       { className: "track" },
-      make("div", { className: "title" }, name, make("span", { className: "faint" }, track.verdict)),
+      make("div", { className: "about" }, name, make("span", { className: "faint" }, track.verdict)),
       make("div", { className: "controls" }, mute, solo, make("span", { className: "level" }, label, level, told), remove),
     );
   }

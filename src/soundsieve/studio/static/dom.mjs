@@ -48,8 +48,8 @@ export async function fetched(path, options) {
   return answer;
 }
 
-/** With a capital, and a full stop at the end. */
+/** With a capital, unless the first word is a name with signs in it, and a full stop at the end. */
 export function sentence(text) {
-  const stopped = /[.!?]$/.test(text) ? text : text + ".";
-  return stopped.charAt(0).toUpperCase() + stopped.slice(1);
+  const begun = /^\p{L}+(\s|$)/u.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
+  return /[.!?]$/.test(begun) ? begun : begun + ".";
 }

@@ -22,7 +22,7 @@ export class Lanes {
     this.recording = null;
     this.part = null;
     this.lanes = Object.fromEntries(
-      [...document.querySelectorAll(".lane[data-sound]")].map((lane) => [lane.dataset.sound, lane]),
+      [...find("lanes").querySelectorAll("[data-sound]")].map((lane) => [lane.dataset.sound, lane]),
     );
     this.wireSelection();
     this.wireFields();
@@ -51,7 +51,7 @@ export class Lanes {
     const seconds = recording.seconds;
     find("spans-drawn").replaceChildren(
       ...(track ? track.spans : []).map(({ start, end }) => {
-        const bar = make("div", { className: "span" });
+        const bar = make("div");
         bar.style.left = (100 * start) / seconds + "%";
         bar.style.width = Math.max(0.3, (100 * (end - start)) / seconds) + "%";
         return bar;
@@ -84,7 +84,7 @@ export class Lanes {
     }
     const width = find("times").clientWidth;
     const marks = timeMarks(this.recording.seconds, width).map(({ place, text }) => {
-      const mark = make("span", {}, text);
+      const mark = make("span", { className: place > 0.97 ? "last" : "" }, text);
       mark.style.left = 100 * place + "%";
       return mark;
     });
@@ -93,7 +93,7 @@ export class Lanes {
 
   drawPlayhead(seconds) {
     const place = this.recording ? (100 * seconds) / this.recording.seconds : 0;
-    for (const head of document.querySelectorAll(".playhead")) {
+    for (const head of find("lanes").querySelectorAll(".playhead")) {
       head.style.left = place + "%";
     }
   }
@@ -101,7 +101,7 @@ export class Lanes {
   /** Marks a stretch as the example, or none; the fields follow unless somebody types there. */
   setPart(part, typed = false) {
     this.part = part;
-    const box = this.picture.querySelector(".stretch");
+    const box = this.picture.querySelector(".part-box");
     box.hidden = !part;
     if (part) {
       box.style.left = (100 * part.start) / this.recording.seconds + "%";
@@ -151,7 +151,7 @@ export class Lanes {
       from = null;
     });
     picture.addEventListener("pointercancel", () => (from = null));
-    for (const plot of document.querySelectorAll(".plot:not(#selectable)")) {
+    for (const plot of find("lanes").querySelectorAll(".plot:not(#selectable)")) {
       plot.addEventListener("click", (event) => this.seek(place(event)));
     }
   }

@@ -11,13 +11,14 @@ import { between, clock } from "./timeline.mjs";
 import { Transport } from "./transport.mjs";
 
 const FIELDS = {
-  source: "#source-file, #source-microphone, #examples",
+  source: "#sources",
   text: "#ask-text",
   exclude: "#ask-exclude",
   like: "#ask-like",
   unlike: "#ask-unlike",
   ask: "#ask-button",
 };
+const QUESTION = "#ask-text :is(textarea, input)";
 const UPLOADS = ["source", "like", "unlike"];
 const PLACES = ["recording-name", "said", "listen", "model", "choose-title"];
 const HEALTH_MS = 1000;
@@ -67,10 +68,12 @@ export class Page {
         this.listen("target");
       }
     }
-    if (before.busy && !busy) {
-      this.finished();
-    }
     this.setStage();
+    if (!busy && Object.values(errors).some(Boolean)) {
+      this.focusWrong();
+    } else if (other) {
+      this.focusQuestion();
+    }
   }
 
   signature(state) {
@@ -94,7 +97,7 @@ export class Page {
     );
     say(find("recording-name"), recording.name);
     const channels = { 1: "mono", 2: "stereo" }[recording.channels] || recording.channels + " channels";
-    const facts = [clock(recording.seconds) + (recording.seconds < 60 ? " s" : " min"), channels, recording.sampleRate / 1000 + " kHz"];
+    const facts = [recording.seconds < 60 ? clock(recording.seconds) + " s" : clock(recording.seconds, 0) + " min", channels, recording.sampleRate / 1000 + " kHz"];
     say(find("recording-facts"), facts.join(" \u00b7 "));
     find("seek").max = recording.seconds;
     this.choosing = false;
@@ -155,7 +158,7 @@ export class Page {
   listen(what) {
     this.listening = what;
     find("hear-" + what).checked = true;
-    for (const lane of document.querySelectorAll(".lane[data-sound]")) {
+    for (const lane of find("lanes").querySelectorAll("[data-sound]")) {
       lane.classList.toggle("heard", lane.dataset.sound === what);
     }
     this.hear();
@@ -233,21 +236,21 @@ export class Page {
   }
 
   complain(field, sentence) {
-    const places = [...document.querySelectorAll(FIELDS[field])];
-    if (!places.length) {
-      return;
+    const place = document.querySelector(FIELDS[field]);
+    if (!place) {
+      return; // what is folded away is not on the page
     }
     const id = "wrong-" + field;
     let told = find(id);
     if (!told) {
       told = document.createElement("p");
       told.id = id;
-      told.className = "wrong";
+      told.className = "sieve-wrong";
       told.setAttribute("role", "alert");
-      places[places.length - 1].after(told);
+      place.after(told);
     }
     say(told, sentence);
-    for (const input of places.flatMap((place) => [...place.querySelectorAll("input, textarea, button")])) {
+    for (const input of [place, ...place.querySelectorAll("*")].filter((one) => one.matches("input, textarea, button"))) {
       input.setAttribute("aria-describedby", id);
       if (input.matches("input, textarea")) {
         input.setAttribute("aria-invalid", String(Boolean(sentence)));
@@ -271,13 +274,20 @@ export class Page {
     }
   }
 
-  /** After an answer or a refusal: to the answer, or to the field that is wrong. */
-  finished() {
+  /** To the first field that is wrong. */
+  focusWrong() {
     const wrong = Object.keys(FIELDS).find((field) => this.state.errors[field]);
-    const input = wrong && document.querySelector(FIELDS[wrong]).querySelector("textarea, input, button");
+    const place = wrong ? document.querySelector(FIELDS[wrong]) : find("part-start");
+    const input = place.matches("input, button") ? place : place.querySelector("textarea, input:not([type=file]), button");
     if (input) {
       input.focus();
     }
+  }
+
+  /** To where the question is typed; where fingers type, to its heading, so that no keyboard covers the page. */
+  focusQuestion() {
+    const typed = matchMedia("(pointer: coarse)").matches ? find("recording-name") : document.querySelector(QUESTION);
+    typed.focus();
   }
 
   setStage() {
@@ -302,7 +312,7 @@ export class Page {
     }
     find("stretch-drop").addEventListener("click", () => {
       this.lanes.setPart(null);
-      document.querySelector("#ask-text textarea, #ask-text input").focus();
+      document.querySelector(QUESTION).focus();
     });
     find("part-start-here").addEventListener("click", () => this.lanes.mark("part-start", this.seconds));
     find("part-end-here").addEventListener("click", () => this.lanes.mark("part-end", this.seconds));
@@ -367,7 +377,7 @@ export class Page {
 /** Begins once Gradio has put everything on the page. */
 export function start(bridge) {
   const begin = () => {
-    if (!PLACES.every(find) || !document.querySelector("#ask-text textarea, #ask-text input")) {
+    if (!PLACES.every(find) || !document.querySelector(QUESTION)) {
       requestAnimationFrame(begin);
       return;
     }
