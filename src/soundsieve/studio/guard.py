@@ -13,6 +13,7 @@ import binascii
 import hmac
 import ipaddress
 import json
+import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, TypeAlias
@@ -33,7 +34,7 @@ OPEN_PATH = "/health"
 """What needs no password."""
 
 _UPLOADS = ("/api/recordings", "/gradio_api/upload")
-_REFUSED = ("/gradio_api/proxy=", "/gradio_api/file=http:", "/gradio_api/file=https:", "/gradio_api/vibe")
+_REFUSED = re.compile(r"/(proxy=|file=https?:|vibe-)", re.IGNORECASE)
 """Where Gradio would fetch from other hosts for whoever asks."""
 _SMALL_BYTES = 1_000_000
 _AROUND_BYTES = 100_000  # what a form puts around a file
@@ -112,7 +113,7 @@ class Guard:
             return 403, f"the studio is not known as '{_name(host)}' (--allow-host adds a name)", {}
         if not self._from_here(host, headers):
             return 403, "other web pages may not use the studio (--allow-origin adds one)", {}
-        if any(scope["path"].startswith(path) for path in _REFUSED):
+        if _REFUSED.search(scope["path"]):
             return 403, "the studio fetches nothing from other hosts", {}
         if self._auth is not None and scope["path"] != OPEN_PATH and not self._knows(headers.get("authorization", "")):
             return 401, "user and password, please", {"WWW-Authenticate": 'Basic realm="soundsieve", charset="UTF-8"'}
@@ -241,7 +242,7 @@ class _Body:
 def _name(netloc: str) -> str:
     """The name in ``name:port``, lower case; of an IPv6 address without its brackets."""
     try:
-        return (urlsplit(f"//{netloc}").hostname or "").rstrip(".")
+        return "" if "@" in netloc else (urlsplit(f"//{netloc}").hostname or "").rstrip(".")
     except ValueError:
         return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import socket
@@ -84,10 +85,28 @@ def build(
     if auth is not None:
         checked_auth(auth)
     app.add_middleware(Guard, limits=limits, room=engine.store.room, auth=auth, **guard)  # type: ignore[arg-type]
-    gradio.mount_gradio_app(
-        app, page.build(engine, limits), path="/", max_file_size=limits.max_bytes, mcp_server=False, **page.look()
-    )
+
+    def mount() -> None:
+        gradio.mount_gradio_app(
+            app, page.build(engine, limits), path="/", max_file_size=limits.max_bytes, mcp_server=False, **page.look()
+        )
+
+    _in_a_loop(mount)
     return app
+
+
+def _in_a_loop(make: Callable[[], None]) -> None:
+    """Call it while an event loop runs: outside of one Gradio makes one for every lock, and leaves it open."""
+
+    async def made() -> None:
+        make()
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(made())
+    else:
+        make()
 
 
 def listen(host: str, port: int) -> socket.socket:
