@@ -9,6 +9,7 @@ from importlib.resources import as_file, files
 import numpy as np
 
 from soundsieve import audio
+from soundsieve.naming import slug
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Example:
     @property
     def file_name(self) -> str:
         """What the recording is called on the page."""
-        return self.title.lower().replace(" ", "-") + ".wav"
+        return f"{slug(self.title)}.wav"
 
     def content(self) -> bytes:
         """The recording as a wav file."""
@@ -48,5 +49,6 @@ EXAMPLES = (
         "a dog barking",
         (("soundsieve.embedded", "demo/dog.flac"), ("soundsieve.embedded", "demo/rain.flac")),
     ),
+    Example("A man, a bird and a rooster", "a man speaking", (("soundsieve.studio", "recordings/farmyard.ogg"),)),
 )
 """What the page offers; where the sounds come from is written beside them."""
