@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 from reference_weights import drawn, rng
-from torch import Tensor
+from torch import Tensor, nn
 
 from soundsieve.systems.flowsep.flowsep import FlowSep, FlowSepConfig
 from soundsieve.weights.checkpoint import _no_parameters, _NoRandomInit
@@ -33,6 +33,15 @@ def made_up_flowsep() -> FlowSep:
     state = {name: made_up_entry(flowsep_key(name, config), shape) for name, shape in shapes.items()}
     system.load_state_dict(state, strict=True, assign=True)
     return system.eval().requires_grad_(False)
+
+
+def made_up_part(part: str, module: nn.Module) -> None:
+    """Fill one part of it, by its name in a `FlowSep`, with the weights that it has there."""
+    config = FlowSepConfig.base()
+    shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    state = {name: made_up_entry(flowsep_key(f"{part}.{name}", config), shape) for name, shape in shapes.items()}
+    module.load_state_dict(state, strict=True, assign=True)
+    module.eval().requires_grad_(False)
 
 
 def made_up_noise(which: str) -> Tensor:

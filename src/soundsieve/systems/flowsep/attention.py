@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from soundsieve.nn.linear import Linear
-from soundsieve.nn.strips import Conv
-from soundsieve.systems.flowsep.blocks import zero
+from soundsieve.systems.flowsep.blocks import Conv, zero
 
 _EPS = 1e-6
 
@@ -45,13 +44,15 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def context(self, x: Tensor, mask: Tensor | None = None) -> Context:
-        """Keys and values of ``x (B, L, context_width)``; ``mask (B, L)`` is true where there is something."""
+        """Keys and values of ``x (B, L, context_width)``, of which those count where ``mask``, bool ``(B, L)``, is true."""
         keys, values = self._heads(self.k(x)), self._heads(self.v(x))
-        return Context(keys, values, None if mask is None else mask.bool()[:, None, None])
+        return Context(keys, values, None if mask is None else mask[:, None, None])
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """``(B, L, channels)`` to the same shape; attends to itself where there is no context."""
         keys, values, mask = context or self.context(x)
+        if len(keys) != len(x):  # one text for all
+            keys, values = (part.expand(len(x), -1, -1, -1) for part in (keys, values))
         y = F.scaled_dot_product_attention(self._heads(self.q(x)), keys, values, attn_mask=mask)
         return self.dropout(self.out(y.transpose(1, 2).flatten(2)))  # type: ignore[no-any-return]
 
@@ -93,14 +94,14 @@ class SpatialTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(groups, channels, _EPS)
-        self.proj_in = Conv(channels, channels, 1, bias=True)
+        self.proj_in = Conv(channels, channels, 1)
         self.norm1 = nn.LayerNorm(channels)
         self.attention1 = Attention(channels, head_width, channels, dropout)
         self.norm2 = nn.LayerNorm(channels)
         self.attention2 = Attention(channels, head_width, context_width or channels, dropout)
         self.norm3 = nn.LayerNorm(channels)
         self.mlp = GatedMLP(channels, dropout)
-        self.proj_out = Conv(channels, channels, 1, bias=True)
+        self.proj_out = Conv(channels, channels, 1)
         zero(self.proj_out)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:

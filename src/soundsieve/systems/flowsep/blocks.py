@@ -1,8 +1,8 @@
 """What FlowSep's VAE and its UNet are both made of: residual blocks of group norms and convolutions.
 
 Maps are ``(B, C, N, F)``, time before frequency, as mel spectrograms and latents are, and best laid out channels last.
-Large maps that are for answers alone, on a processor, take ways with fewer multiplications and fewer passes through
-memory, to the same sums in another order.
+What is for answers alone, on a processor, takes ways with fewer multiplications and fewer passes through memory, to the
+same sums in another order.
 """
 
 from __future__ import annotations
@@ -11,12 +11,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from soundsieve.nn import strips
 from soundsieve.nn.kept import Kept
+from soundsieve.nn.linear import has_fast_products, linear
 from soundsieve.nn.resunet import for_answers
-from soundsieve.nn.strips import MANY, Conv, Rows, by_strips
+from soundsieve.nn.strips import MANY, Rows, by_strips
 
 _LARGE = 1024  # places from which on a map is worth the effort
 _AT_ONCE = 2**18  # values that are summed up at once: 1 MB
+
+
+class Conv(strips.Conv):
+    """A convolution that keeps the map's size."""
+
+    def __init__(self, inputs: int, outputs: int, size: int) -> None:
+        super().__init__(inputs, outputs, size, bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, inputs, N, F)`` to ``(B, outputs, N, F)``."""
+        b, inputs, n, f = x.shape
+        if self.kernel_size != (3, 3) or b * n * f >= self.out_channels or not has_fast_products(x):
+            return super().forward(x)
+        # Fewer places than filters: reading the weights is the work, and a matrix product reads them as they lie.
+        around = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+        columns = around.unfold(1, 3, 1).unfold(2, 3, 1).reshape(b, n, f, 9 * inputs)
+        return linear(columns, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
 class ResBlock(nn.Module):
@@ -36,12 +55,12 @@ class ResBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, inputs, eps)
-        self.conv1 = Conv(inputs, outputs, 3, bias=True)
+        self.conv1 = Conv(inputs, outputs, 3)
         self.time = nn.Linear(time_width, outputs) if time_width else None
         self.norm2 = nn.GroupNorm(groups, outputs, eps)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = Conv(outputs, outputs, 3, bias=True)
-        self.skip = Conv(inputs, outputs, 1, bias=True) if inputs != outputs else nn.Identity()
+        self.conv2 = Conv(outputs, outputs, 3)
+        self.skip = Conv(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         """``(B, inputs, N, F)`` to ``(B, outputs, N, F)``; ``time`` is ``(B, time_width)``, after its SiLU."""

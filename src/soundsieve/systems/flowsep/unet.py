@@ -16,9 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from soundsieve.errors import ConfigError
-from soundsieve.nn.strips import Conv
 from soundsieve.systems.flowsep.attention import Context, SpatialTransformer
-from soundsieve.systems.flowsep.blocks import Doubling, ResBlock, activated, zero
+from soundsieve.systems.flowsep.blocks import Conv, Doubling, ResBlock, activated, zero
 
 _EPS = 1e-5
 _LONGEST_PERIOD = 10000.0
@@ -142,7 +141,7 @@ class TimeEmbedding(nn.Module):
 
 
 class Stage(nn.Module):
-    """A residual block and, where there is attention, two transformers: ``alone`` sees the map, ``reading`` the text."""
+    """A residual block and, where there is attention, transformers ``alone`` with the map and ``reading`` the text."""
 
     def __init__(self, inputs: int, outputs: int, attends: bool, config: FlowUNetConfig) -> None:
         super().__init__()
@@ -178,7 +177,7 @@ class FlowUNet(nn.Module):
         super().__init__()
         self.config = config
         self.time = TimeEmbedding(config.channels, config.time_width)
-        self.stem = Conv(2 * config.latent_channels, config.channels, 3, bias=True)
+        self.stem = Conv(2 * config.latent_channels, config.channels, 3)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         before, skips, lowest = config.channels, [config.channels], len(config.widths) - 1
         for i, (width, attends) in enumerate(zip(config.widths, config.attention, strict=True)):
@@ -195,7 +194,7 @@ class FlowUNet(nn.Module):
             self.up.append(Level(stages, Doubling(width) if i else None))
             before = width
         self.norm = nn.GroupNorm(config.groups, before, _EPS)
-        self.out = Conv(before, config.outputs, 3, bias=True)
+        self.out = Conv(before, config.outputs, 3)
         zero(self.out)
 
     def forward(self, x: Tensor, mixture: Tensor, t: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -217,7 +216,14 @@ class FlowUNet(nn.Module):
         return self.velocity(x, mixture, t, self.read(tokens, mask))
 
     def read(self, tokens: Tensor, mask: Tensor | None = None) -> Text:
-        """What texts are to the network, the same at every step; arguments as of `forward`."""
+        """What texts are to the network, the same at every step: keys and values for all that reads them.
+
+        Arguments as of `forward`. Padding of all texts is left out; a text of padding alone is read as it is.
+        """
+        if mask is not None:
+            mask = mask.bool() | ~mask.bool().any(1, keepdim=True)
+            used = mask.any(0)
+            tokens, mask = tokens[:, used], None if bool(mask[:, used].all()) else mask[:, used]
         return tuple(
             stage.reading.attention2.context(tokens, mask) for stage in self._stages() if stage.reading is not None
         )

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from soundsieve.errors import ConfigError
 from soundsieve.nn.linear import has_fast_products, linear
-from soundsieve.nn.strips import Conv
-from soundsieve.systems.flowsep.blocks import Doubling, ResBlock, activated
+from soundsieve.systems.flowsep.blocks import Conv, Doubling, ResBlock, activated
 
 _EPS = 1e-6
 _LOG_VARIANCE = (-30.0, 20.0)  # the released model clamps to these
@@ -108,10 +107,10 @@ class Attention(nn.Module):
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(groups, channels, _EPS)
-        self.q = Conv(channels, channels, 1, bias=True)
-        self.k = Conv(channels, channels, 1, bias=True)
-        self.v = Conv(channels, channels, 1, bias=True)
-        self.out = Conv(channels, channels, 1, bias=True)
+        self.q = Conv(channels, channels, 1)
+        self.k = Conv(channels, channels, 1)
+        self.v = Conv(channels, channels, 1)
+        self.out = Conv(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, N, F)`` to the same shape."""
@@ -179,14 +178,14 @@ class Encoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         widths = config.widths
-        self.stem = Conv(1, widths[0], 3, bias=True)
+        self.stem = Conv(1, widths[0], 3)
         self.levels = nn.ModuleList(
             Level(before, width, config.blocks, nn.Identity() if is_last else Halving(width), config)
             for before, width, is_last in zip((widths[0], *widths), widths, _lasts(widths), strict=False)
         )
         self.middle = Middle(widths[-1], config)
         self.norm = nn.GroupNorm(config.groups, widths[-1], _EPS)
-        self.out = Conv(widths[-1], 2 * config.latent_channels, 3, bias=True)
+        self.out = Conv(widths[-1], 2 * config.latent_channels, 3)
 
     def forward(self, mel: Tensor) -> Tensor:
         """``(B, 1, N, F)`` to ``(B, 2 C, N', F')``."""
@@ -202,14 +201,14 @@ class Decoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         widths = config.widths[::-1]
-        self.stem = Conv(config.latent_channels, widths[0], 3, bias=True)
+        self.stem = Conv(config.latent_channels, widths[0], 3)
         self.middle = Middle(widths[0], config)
         self.levels = nn.ModuleList(
             Level(before, width, config.blocks + 1, nn.Identity() if is_last else Doubling(width), config)
             for before, width, is_last in zip((widths[0], *widths), widths, _lasts(widths), strict=False)
         )
         self.norm = nn.GroupNorm(config.groups, widths[-1], _EPS)
-        self.out = Conv(widths[-1], 1, 3, bias=True)
+        self.out = Conv(widths[-1], 1, 3)
 
     def forward(self, latent: Tensor) -> Tensor:
         """``(B, C, N', F')`` to ``(B, 1, N, F)``."""
@@ -231,11 +230,18 @@ class VAE(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.to_moments = Conv(2 * config.latent_channels, 2 * config.latent_channels, 1, bias=True)
-        self.from_latent = Conv(config.latent_channels, config.latent_channels, 1, bias=True)
+        self.to_moments = Conv(2 * config.latent_channels, 2 * config.latent_channels, 1)
+        self.from_latent = Conv(config.latent_channels, config.latent_channels, 1)
 
     def encode(self, mel: Tensor) -> Posterior:
-        """Spectrograms ``(B, 1, N, F)`` to posteriors of ``(B, C, N / factor, F / factor)``."""
+        """Spectrograms ``(B, 1, N, F)`` to posteriors of ``(B, C, N / factor, F / factor)``.
+
+        Raises:
+            ConfigError: N or F is no multiple of the config's ``factor``.
+        """
+        factor = self.config.factor
+        if mel.shape[2] % factor or mel.shape[3] % factor:
+            raise ConfigError(f"VAE: a spectrogram of {mel.shape[2]} x {mel.shape[3]}: give multiples of {factor}")
         mean, log_variance = self.to_moments(self.encoder(mel)).chunk(2, dim=1)
         return Posterior(mean, log_variance.clamp(*_LOG_VARIANCE))
 
