@@ -16,6 +16,7 @@ from soundsieve.nn.lora import LoRALinear
 from soundsieve.systems.audiosep import AudioSep, AudioSepConfig
 from soundsieve.systems.base import System
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
+from soundsieve.systems.flowsep.config import FlowSepConfig
 from soundsieve.systems.lassnet import LASSNet, LASSNetConfig
 from soundsieve.systems.uss import USS, USSConfig
 from soundsieve.weights.layouts.audiosep import audiosep_key
@@ -44,7 +45,7 @@ def debug_system(seed: int = 0) -> CLAPSep:
 
 def as_debug(monkeypatch: pytest.MonkeyPatch) -> None:
     """Published files are of debug size from here on."""
-    for config in (CLAPConfig, CLAPSepConfig, AudioSepConfig, LASSNetConfig, USSConfig):
+    for config in (CLAPConfig, CLAPSepConfig, AudioSepConfig, LASSNetConfig, USSConfig, FlowSepConfig):
         monkeypatch.setattr(config, "base", classmethod(lambda cls: cls.debug()))
 
 

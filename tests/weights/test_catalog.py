@@ -72,7 +72,8 @@ def test_the_starter_fits_its_entry() -> None:
 
 def test_unknown_names_and_devices() -> None:
     with pytest.raises(
-        WeightsError, match=re.escape("no model 'x'; known: starter, debug, clapsep, audiosep, lassnet, uss; or")
+        WeightsError,
+        match=re.escape("no model 'x'; known: starter, debug, clapsep, audiosep, lassnet, uss, flowsep; or"),
     ):
         load_named("x")
     with pytest.raises(ConfigError, match="device 'gramophone'"):

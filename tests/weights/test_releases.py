@@ -134,7 +134,7 @@ def test_a_bad_precision_is_told_before_anything_is_loaded(
 def test_each_is_told_from_the_others(tmp_path: Path) -> None:
     files = {name: resunet_file(tmp_path, debug_resunet(name)) for name in NAMES}
     files["clapsep"] = slim_file(tmp_path / "best_model.ckpt", debug_system())
-    assert files.keys() == RELEASES.keys()
+    assert files.keys() == RELEASES.keys() - {"flowsep"}  # which has a file of tests of its own
     for name, file in files.items():
         contents = torch.load(file, weights_only=True)
         state = contents.get("state_dict", contents.get("model", contents))

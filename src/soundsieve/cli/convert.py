@@ -35,7 +35,7 @@ def convert(
             "-m",
             metavar="NAME",
             help="The published model that FILE must be, or that is fetched: clapsep (unless told), audiosep, uss; "
-            "lassnet has to be a FILE.",
+            "lassnet and flowsep have to be a FILE.",
         ),
     ] = None,
     clap: ClapOption = None,

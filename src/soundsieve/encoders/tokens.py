@@ -48,8 +48,13 @@ class JSONTokenizer:
         """How many tokens there are."""
         return int(self._tokenizer.get_vocab_size())
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """The tokens and their ids."""
+        return dict(self._tokenizer.get_vocab())
+
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Token ids and attention mask, both int64 ``(B, L)`` with L the longest text's; nothing is cut off.
+        """Token ids and attention mask, int64 ``(B, L)`` on the CPU, L the longest text's; nothing is cut off.
 
         Raises:
             QueryError: there is no text, or one has more than ``max_tokens`` tokens.
@@ -63,8 +68,8 @@ class JSONTokenizer:
             raise QueryError(
                 f"the text '{text[:40]}...' has {longest} tokens and at most {self.max_tokens} are read: shorten it"
             )
-        input_ids = torch.tensor([tokens + [self.pad_id] * (longest - len(tokens)) for tokens in ids])
-        mask = torch.tensor([[1] * len(tokens) + [0] * (longest - len(tokens)) for tokens in ids])
+        input_ids = torch.tensor([tokens + [self.pad_id] * (longest - len(tokens)) for tokens in ids], device="cpu")
+        mask = torch.tensor([[1] * len(tokens) + [0] * (longest - len(tokens)) for tokens in ids], device="cpu")
         return input_ids, mask
 
 

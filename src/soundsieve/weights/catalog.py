@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from soundsieve.errors import ConfigError, WeightsError
-from soundsieve.weights.hub import BERT_TOKENIZER, TOKENIZER, Source
+from soundsieve.weights.hub import BERT_TOKENIZER, T5_TOKENIZER, TOKENIZER, Source
 
 if TYPE_CHECKING:
     import torch
@@ -173,6 +173,19 @@ CATALOG: dict[str, Entry] = {
             where="Hugging Face hub: ss_model=resunet30,querynet=at_soft,... of RSNuts/Universal_Source_Separation",
             size_mb=_USS_FILE.size_mb,
             sources=(_USS_FILE,),
+        ),
+        Entry(
+            name="flowsep",
+            system="flowsep",
+            summary="FlowSep, the published system (Yuan et al., 2024, arXiv:2409.07614); fetch its file by hand",
+            sample_rate=16000,
+            licence="not stated",
+            where="Zenodo: v2_100k.ckpt of https://zenodo.org/records/13869712",
+            # Its 3262 entries in float32, the tied words of T5 once; the file itself was not seen.
+            size_mb=3837.0,
+            tokenizer=T5_TOKENIZER,
+            by_hand="its authors publish v2_100k.ckpt on Zenodo, at https://zenodo.org/records/13869712: "
+            "fetch it there and give it with --weights",
         ),
     )
 }

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from soundsieve.encoders.clap import CLAP, CLAPConfig
+from soundsieve.encoders.t5 import T5Config, t5_tokenizer
 from soundsieve.encoders.tokens import JSONTokenizer, tokenizer_json
 from soundsieve.errors import ConfigError, WeightsError
 from soundsieve.files import replacing
@@ -127,12 +128,14 @@ def build_clap(
     return clap.eval()
 
 
-def find_tokenizer(source: TokenizerSource, text: TextSizes, usual: Source = TOKENIZER) -> JSONTokenizer | None:
+def find_tokenizer(
+    source: TokenizerSource, text: TextSizes | T5Config, usual: Source = TOKENIZER
+) -> JSONTokenizer | None:
     """The tokenizer that a text tower was trained with.
 
     Args:
         source: where it is; None for the usual one, ``none`` for no tokenizer.
-        text: the tower's sizes.
+        text: the tower's sizes; a T5 may have more vectors than its tokenizer has tokens.
         usual: where the usual one is.
 
     Raises:
@@ -143,7 +146,13 @@ def find_tokenizer(source: TokenizerSource, text: TextSizes, usual: Source = TOK
     path = fetch(usual) if source is None else Path(source)
     if source is not None and not path.exists() and str(source).count("/") == 1 and path.suffix != ".json":
         path = fetch(replace(usual, repository=str(source)))
-    tokenizer = JSONTokenizer(tokenizer_json(path), pad_id=text.pad_id, max_tokens=text.max_tokens)
+    contents = tokenizer_json(path)
+    if isinstance(text, T5Config):
+        try:
+            return t5_tokenizer(contents, text)
+        except ConfigError as error:
+            raise WeightsError(f"{path}: {error}") from error
+    tokenizer = JSONTokenizer(contents, pad_id=text.pad_id, max_tokens=text.max_tokens)
     if tokenizer.vocab_size != text.vocab_size:
         raise WeightsError(
             f"{path} has {tokenizer.vocab_size} tokens, and the text tower was trained with {text.vocab_size}: "

@@ -32,6 +32,7 @@ from soundsieve.weights.foreign import enough_memory, is_safetensors, read_state
 from soundsieve.weights.layouts.account import check_equal
 from soundsieve.weights.layouts.clap import is_clap
 from soundsieve.weights.layouts.clapsep import published_state
+from soundsieve.weights.layouts.flowsep import flowsep_part
 from soundsieve.weights.releases import RELEASES, Release, release_of
 from soundsieve.weights.trained_part import is_trained_part, load_trained_part
 
@@ -62,6 +63,8 @@ def read_system(
             raise WeightsError(
                 f"{weights} is a CLAP file (--clap): the weights of a system are another one (--weights)"
             )
+        if (part := flowsep_part(published)) is not None:
+            raise WeightsError(f"{weights} is FlowSep's {part} alone: the whole model is another file, v2_100k.ckpt")
         titles = ", ".join(each.title for each in RELEASES.values())
         raise WeightsError(f"{weights} holds none of {titles}: its entries are called otherwise")
     _check_expected(weights, release.name, expected)
@@ -112,7 +115,7 @@ def _read_own(weights: File, clap: File | None, tokenizer: TokenizerSource, expe
     system = load_system(weights)
     if tokenizer is not None:
         release = RELEASES.get(system.name)
-        if release is None or release.reader is None:
+        if release is None or release.reader is None or not hasattr(release.reader.module(system), "tokenizer"):
             raise ConfigError(f"{weights} holds a {system.name}, which takes no tokenizer: leave --tokenizer out")
         release.reader.module(system).tokenizer = _tokenizer_for(release, system.config, tokenizer)
     return system

@@ -59,13 +59,14 @@ def read_torch(path: str | Path) -> dict[str, Any]:
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The state dict in a ``.pt`` or ``.ckpt`` file: all of it, or what it keeps under ``state_dict`` or ``model``.
+    """The state dict in a file: all of it, or what it keeps under ``state_dict``, ``model`` or ``generator``.
 
     Raises:
         WeightsError: as of `read_torch`, or there is no state dict.
     """
     contents = read_torch(path)
-    state = next((contents[key] for key in ("state_dict", "model") if isinstance(contents.get(key), Mapping)), contents)
+    places = ("state_dict", "model", "generator")
+    state = next((contents[key] for key in places if isinstance(contents.get(key), Mapping)), contents)
     if not isinstance(state, Mapping) or not state:
         raise WeightsError(f"{path} holds no weights")
     others = [str(key) for key, value in state.items() if not (isinstance(key, str) and isinstance(value, Tensor))]

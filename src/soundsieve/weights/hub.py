@@ -63,6 +63,15 @@ BERT_TOKENIZER = Source(
 )
 """That of BERT, English, uncased, which LASS-Net reads captions with."""
 
+T5_TOKENIZER = Source(
+    repository="google/flan-t5-large",
+    file="tokenizer.json",
+    option="--tokenizer (a tokenizer.json)",
+    size_mb=2.4,
+    licence="Apache-2.0",
+)
+"""That of FLAN-T5, which FlowSep reads captions with."""
+
 
 def cache_folder() -> Path:
     """Where soundsieve keeps what it made and can make again: ``$SOUNDSIEVE_CACHE`` or ``~/.cache/soundsieve``."""

@@ -14,11 +14,13 @@ from torch import Tensor
 from soundsieve.systems.audiosep import AudioSep, AudioSepConfig
 from soundsieve.systems.base import System
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
+from soundsieve.systems.flowsep.flowsep import FlowSep, FlowSepConfig
 from soundsieve.systems.lassnet import LASSNet, LASSNetConfig
 from soundsieve.systems.uss import USS, USSConfig
-from soundsieve.weights.hub import BERT_TOKENIZER, TOKENIZER, Source
+from soundsieve.weights.hub import BERT_TOKENIZER, T5_TOKENIZER, TOKENIZER, Source
 from soundsieve.weights.layouts.audiosep import audiosep_state, is_audiosep
 from soundsieve.weights.layouts.clapsep import clapsep_state, holds_clap, is_clapsep
+from soundsieve.weights.layouts.flowsep import flowsep_state, is_flowsep
 from soundsieve.weights.layouts.lassnet import is_lassnet, lassnet_state
 from soundsieve.weights.layouts.uss import is_uss, uss_state
 
@@ -73,6 +75,7 @@ class Release:
 
 _CLAP_TEXT = Reader(TOKENIZER, lambda config: config.clap.text, lambda system: system.clap)
 _CAPTIONS = Reader(BERT_TOKENIZER, lambda config: config.text, lambda system: system.text)
+_T5_CAPTIONS = Reader(T5_TOKENIZER, lambda config: config.text, lambda system: system.text)
 
 RELEASES: dict[str, Release] = {
     release.name: release
@@ -109,6 +112,14 @@ RELEASES: dict[str, Release] = {
             config=USSConfig,
             recognises=is_uss,
             state=lambda published, _clap, config, what: uss_state(published, config, what=what),
+        ),
+        Release(
+            title="FlowSep",
+            system=FlowSep,
+            config=FlowSepConfig,
+            recognises=is_flowsep,
+            state=lambda published, _clap, config, what: flowsep_state(published, config, what=what),
+            reader=_T5_CAPTIONS,
         ),
     )
 }
