@@ -341,7 +341,7 @@ def test_a_module_in_a_file_of_its_own(tmp_path: Path) -> None:
         save_module(path / "vae.safetensors", "vae", vae)
 
 
-def test_t5_is_read_from_a_file_of_the_hub(tmp_path: Path) -> None:
+def test_t5_is_read_from_a_folder_of_the_hub(corpus: Path, cache: Path, tmp_path: Path) -> None:
     theirs, ours = T5(T5Config.debug()), T5(T5Config.debug())
     state = {("shared.weight" if name.startswith("words.") else name): v for name, v in theirs.state_dict().items()}
     more = {"encoder.embed_tokens.weight": state["shared.weight"], "decoder.block.0.a.weight": torch.zeros(2),
@@ -350,6 +350,10 @@ def test_t5_is_read_from_a_file_of_the_hub(tmp_path: Path) -> None:
     load_t5(ours, tmp_path)
     for name, value in theirs.state_dict().items():
         assert torch.equal(ours.state_dict()[name], value), name
+    (tmp_path / "tokenizer.json").write_text(theirs.assets()["tokenizer.json"])
+    system = flow_task(corpus, cache, **{"options.text": str(tmp_path)}).module
+    assert isinstance(system, FlowSep)
+    torch.testing.assert_close(system.tokens(["a dog"])[0], theirs.encode(["a dog"])[0])
     torch.save({"decoder.block.0.a.weight": torch.zeros(2)}, tmp_path / "pytorch_model.bin")
     with pytest.raises(WeightsError, match="does not fit: missing"):
         load_t5(ours, tmp_path)

@@ -31,7 +31,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from soundsieve.encoders.t5 import T5Config
+from soundsieve.encoders.t5 import T5, T5Config, t5_tokenizer
+from soundsieve.encoders.tokens import tokenizer_json
 from soundsieve.errors import ConfigError
 from soundsieve.systems.flowsep.bigvgan import BigVGAN, BigVGANConfig
 from soundsieve.systems.flowsep.config import FlowSepConfig
@@ -67,7 +68,8 @@ class FlowSepTaskConfig(AskingConfig):
     """The trained vocoder, a file of a flowsep_vocoder recipe; None likewise. Training does not use it."""
     text: str | None = None
     """The trained text encoder: of a sentence encoder, the Sieve that it is taken from, a model's name or a file, None
-    for the embedded one; of a T5, a file or folder from the Hugging Face hub, None for an untrained one."""
+    for the embedded one; of a T5, a folder from the Hugging Face hub, or a file in it beside ``tokenizer.json``, None
+    for an untrained one."""
     init: str | None = None
     """A whole FlowSep to go on from, in place of the three; `soundsieve convert` makes such a file of the published
     one."""
@@ -225,7 +227,7 @@ class FlowSepTask(AskingTask):
         else:  # time runs from the latent to noise, in whole steps
             times = (times * STEPS).long().clamp(max=STEPS - 1)
             state, wanted = diffuse(target, noise, times), noise
-        found = module.unet(state, mixture, times.float(), tokens, mask)
+        found: Tensor = module.unet(state, mixture, times.float(), tokens, mask)
         return (found.float() - wanted).square().mean()
 
     @torch.no_grad()
@@ -263,9 +265,7 @@ def build_system(model: FlowSepConfig, config: FlowSepTaskConfig) -> FlowSep:
     if config.init:
         return checked_start(config.init, load_system(config.init), FlowSep, model)
     if isinstance(model.text, T5Config):
-        system = FlowSep(model)
-        if config.text:
-            load_t5(system.text, config.text)
+        system = FlowSep(model, text=_t5(model.text, config.text))
     else:
         tower = load_sieve_encoder(config.text).sieve.text
         system = FlowSep(replace(model, text=tower.config), text=tower)
@@ -274,6 +274,15 @@ def build_system(model: FlowSepConfig, config: FlowSepTaskConfig) -> FlowSep:
     if config.vocoder:
         _take(system, "vocoder", load_module(config.vocoder, VOCODER_KIND, BigVGAN, BigVGANConfig), config.vocoder)
     return system
+
+
+def _t5(sizes: T5Config, source: str | None) -> T5:
+    if not source:
+        return T5(sizes)
+    folder = Path(source) if Path(source).is_dir() else Path(source).parent
+    t5 = T5(sizes, tokenizer=t5_tokenizer(tokenizer_json(folder), sizes))
+    load_t5(t5, source)
+    return t5
 
 
 def _take(system: FlowSep, name: str, part: VAE | BigVGAN, path: str) -> None:
