@@ -39,7 +39,8 @@ class Example:
                 samples, sample_rate = audio.decode(path)
                 parts.append(samples)
         content = io.BytesIO()
-        audio.encode(content, np.sum(parts, axis=0), sample_rate, subtype="FLOAT")
+        with audio.Writer(content, sample_rate, len(parts[0]), subtype="FLOAT") as writer:
+            writer.write(np.sum(parts, axis=0))
         return content.getvalue()
 
 

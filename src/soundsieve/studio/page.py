@@ -99,8 +99,10 @@ class Studio:
     ) -> AsyncIterator[Message]:
         """Ask, and tell how far it is until the answer is there."""
         visit = self._visit(request)
+        if visit.job is not None:  # one question at a time
+            return
         errors: dict[str, str] = {}
-        clips = {}
+        clips: dict[str, tuple[str, ...]] = {}
         for side, paths in (("like", like), ("unlike", unlike)):
             try:
                 clips[side] = tuple([await asyncio.to_thread(self._clip, visit, path, request) for path in paths or ()])
@@ -109,9 +111,9 @@ class Studio:
         if errors or visit.recording_id is None:
             yield self._message(visit, errors=errors or {"source": "Choose a recording first."})
             return
-        region = (part["start"], part["end"]) if part else None
+        region = (part.get("start"), part.get("end")) if part else None
         try:
-            question = Question(text, tuple(exclude.split(",")), **clips, region=region)
+            question = Question(text, tuple(exclude.split(",")), clips["like"], clips["unlike"], region=region)
             job = visit.job = self.engine.submit(visit.recording_id, question, person=_name(request))
         except SoundsieveError as error:
             yield self._message(visit, errors={field_of(error, text, exclude): sentence(error)})
@@ -149,7 +151,7 @@ class Studio:
         except SoundsieveError as error:
             yield self._message(visit, errors={"source": sentence(error)}), None
         else:
-            yield self._message(visit, said="Say what you want to hear."), None
+            yield self._message(visit, said="The recording is open. Say what you want to hear."), None
         finally:
             Path(path).unlink(missing_ok=True)
 
@@ -241,6 +243,7 @@ def build(engine: Engine, limits: Limits) -> gr.Blocks:
     """The page about an engine; `look` has what belongs to it when it is served."""
     studio = Studio(engine, limits)
     plain: dict[str, Any] = {"apply_default_css": False, "elem_classes": "sieve"}
+    blocks: gr.Blocks
     with gr.Blocks(title="soundsieve", analytics_enabled=False, fill_width=True) as blocks:
         gr.HTML(_static("top.html"), **plain)
         with gr.Column(elem_id="choose"):

@@ -24,8 +24,7 @@ RANGE_DB = 75.0
 """How far below the loudest cell the colours reach."""
 
 _WINDOW_S = 0.045
-_MOST_APART = 1024  # samples between frames, at most: what lies between them is not seen
-_COLUMNS_AT_ONCE = 64
+_AT_ONCE = 1 << 22  # samples in all windows that are in memory together
 _COLOURS = ((10, 11, 22), (38, 22, 86), (98, 27, 121), (173, 46, 106), (229, 92, 72), (251, 166, 70), (253, 240, 196))
 _MARKS_HZ = (100, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 64000)
 _ROOM = 0.1  # of the height: marks nearer than this would touch
@@ -48,11 +47,12 @@ def levels_db(path: Path) -> npt.NDArray[np.float32]:
         n_fft = 2 ** max(4, round(np.log2(_WINDOW_S * rate)))
         window = np.hanning(n_fft + 1)[:-1].astype(np.float32)
         gather = _row_weights(rate, n_fft)
-        frames = max(1, -(-samples // (COLUMNS * _MOST_APART)))  # in a column
+        frames = max(1, -(-samples // (COLUMNS * n_fft // 2)))  # in a column: half a window apart, or less
+        at_once = max(1, _AT_ONCE // (frames * n_fft * recording.info.channels))
         centres = ((np.arange(COLUMNS * frames) + 0.5) * samples / (COLUMNS * frames)).astype(np.int64)
         power = np.empty((ROWS, COLUMNS), np.float32)
-        for first in range(0, COLUMNS, _COLUMNS_AT_ONCE):
-            last = min(COLUMNS, first + _COLUMNS_AT_ONCE)
+        for first in range(0, COLUMNS, at_once):
+            last = min(COLUMNS, first + at_once)
             of_block = centres[first * frames : last * frames]
             start, stop = int(of_block[0]) - n_fft // 2, int(of_block[-1]) + n_fft // 2
             held = recording.read(max(0, start), min(samples, stop))

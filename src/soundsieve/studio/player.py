@@ -99,7 +99,9 @@ def piece(path: Path, start: int, frames: int) -> bytes:
     with audio.Reader(path) as recording:
         samples = recording.read(start, min(start + frames, recording.info.samples))
         content = io.BytesIO()
-        audio.encode(content, samples, recording.info.sample_rate, subtype="PCM_16", clip_mode="clamp")
+        rate = recording.info.sample_rate
+        with audio.Writer(content, rate, len(samples), subtype="PCM_16", clip_mode="clamp") as writer:
+            writer.write(samples)
     return content.getvalue()
 
 
