@@ -1,0 +1,39 @@
+"""The table of docs/flowsep_training.md, from the figures of `flowsep_table.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def flowsep_steps_table(result: dict[str, Any]) -> str:
+    """Quality of every way to ask every model."""
+    figures = ("FAD", "CLAPScore", "CLAPScore_A")
+    names = [*figures, "seconds", "projected: SDRi", *figures]
+    lines = [f"| | steps | {' | '.join(names)} |", f"| --- | ---: |{' ---: |' * len(names)}"]
+    for row in result["rows"]:
+        cells = [*_heard(row["generated"]), "" if row["seconds"] is None else f"{row['seconds']:.2f}"]
+        if "projected" in row:
+            cells += [_told(row["projected"]["sdri"], 1, " dB"), *_heard(row["projected"])]
+        else:
+            cells += [""] * 4
+        how = "" if row["sampler"] == "euler" else f", {row['sampler']}"
+        how += "" if row["guidance"] == 1 else f", guidance {row['guidance']:g}"
+        lines.append(f"| {row['model']}{how} | {row['steps'] or ''} | {' | '.join(cells)} |")
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    trained = ", ".join(f"{name} {run['steps']}" for name, run in result["runs"].items())
+    lines += [
+        "",
+        f"{result['mixtures']} mixtures of 5 s; means, with 95% intervals by a bootstrap over mixtures. Steps of "
+        f"training: {trained}. Seconds for a mixture, {result['threads']} thread of {result['machine']['cpu']}; "
+        f"{versions}. Made by `{result['command']}`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _heard(figures: dict[str, Any]) -> list[str]:
+    return [f"{figures['fad']:.3f}", _told(figures["clap_score"]), _told(figures["clap_score_audio"])]
+
+
+def _told(figure: dict[str, Any], digits: int = 2, unit: str = "") -> str:
+    low, high = figure["interval"]
+    return f"{figure['mean']:.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f})"
