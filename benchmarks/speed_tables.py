@@ -138,6 +138,47 @@ def audiosep_speed_table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def studio_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/studio.py` measured."""
+    seconds, minutes = result["seconds"], result["long_seconds"] // 60
+    rows = {
+        "page_s": "from the command to the first page",
+        "ready_s": "from the command to the model being loaded",
+        "upload_s": f"a recording of {seconds} s, sent and decoded",
+        "first_s": "its first answer",
+        "next_s": "its second answer, to another question",
+        "next_median_s": "further answers, the median",
+        "next_worst_s": "further answers, the slowest",
+        "long_upload_s": f"a recording of {minutes} minutes, sent and decoded",
+        "long_s": "its answer",
+        "memory_mib": f"peak memory of the server, {seconds} s",
+        "long_memory_mib": f"peak memory of the server, {minutes} minutes",
+    }
+    lines = ["| | median | worst |", "| --- | ---: | ---: |"]
+    for name, meaning in rows.items():
+        if name in result["median"]:
+            unit = "{:.0f} MiB" if name.endswith("_mib") else "{:.2f} s"
+            cells = " | ".join(unit.format(result[which][name]) for which in ("median", "worst"))
+            lines.append(f"| {meaning} | {cells} |")
+    about = f"Stereo at 44.1 kHz, over HTTP; {result['processes']} fresh starts. Model `{result['model']}`"
+    return "\n".join([*lines, "", f"{about}, {_where(result)}."]) + "\n"
+
+
+def flowsep_loading_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/flowsep_loading.py` measured."""
+    weights_mb = result["weights_mb"]
+    lines = ["| | time | peak memory | of the weights used |", "| --- | ---: | ---: | ---: |"]
+    for way, row in result["rows"].items():
+        peak = f"{row['peak_mib']:.0f} MiB | {row['peak_mib'] * 2**20 / 1e6 / weights_mb:.2f}"
+        lines.append(f"| {way} | {row['seconds']:.1f} s | {peak} |")
+    imported = max(row["imported_mib"] for row in result["rows"].values())
+    about = (
+        f"The weights used are {weights_mb:.0f} MB, the file was {result['file_mb']:.0f} MB, made up; "
+        f"{imported:.0f} MiB of each peak are Python, torch and transformers."
+    )
+    return "\n".join([*lines, "", f"{about} {_where(result)}."]) + "\n"
+
+
 def speed_of(path: Path, system: str) -> str:
     """One system's rows of a result of `benchmarks/audiosep_speed.py`; empty where it was not measured."""
     result = json.loads(path.read_text("utf-8")) if path.exists() else {"rows": {}}

@@ -29,8 +29,17 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from flowsep_tables import flowsep_speed_table
+from flowsep_training_tables import flowsep_steps_table
 from parallel_data_free_tables import TABLES, retrieval_cost_table, runs_table
-from speed_tables import audiosep_speed_table, clapsep_speed_table, speed_of, speed_table
+from speed_tables import (
+    audiosep_speed_table,
+    clapsep_speed_table,
+    flowsep_loading_table,
+    speed_of,
+    speed_table,
+    studio_table,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -383,7 +392,10 @@ def render(name: str) -> str:
     kinds = {
         "speed": speed_table,
         "clapsep_speed": clapsep_speed_table,
+        "flowsep_speed": flowsep_speed_table,
+        "flowsep_table": flowsep_steps_table,
         "audiosep_speed": audiosep_speed_table,
+        "flowsep_loading": flowsep_loading_table,
         "loader": loader_table,
         "free-text": free_text_table,
         "recall": recall_table,
@@ -396,6 +408,7 @@ def render(name: str) -> str:
         "seams": seams_table,
         "benchmark": listed_table,
         "caption_cache": caption_cache_table,
+        "studio": studio_table,
         "two_sdri": two_sdri_table,
         "parallel_data_free": runs_table,
         "retrieval_cost": retrieval_cost_table,

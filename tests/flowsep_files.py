@@ -48,7 +48,7 @@ def flowsep_entries(system: FlowSep) -> dict[str, Tensor]:
             assert average_key(key) in entries
             entries[key] = torch.randn_like(tensor)
     vocoder = "first_stage_model.vocoder."
-    entries |= {vocoder + key: torch.tensor(lowpass())[None, None] for key in layout._filters(config.vocoder)}
+    entries |= {vocoder + key: torch.tensor(lowpass())[None, None] for key in layout.vocoder_filters(config.vocoder)}
     entries |= {f"first_stage_model.{key}": torch.randn(2) for key in loss_keys()}
     entries |= {key: torch.randn(4) for key in layout._SCHEDULE}
     entries |= {"model_ema.decay": torch.tensor(0.9999), "model_ema.num_updates": torch.tensor(7, dtype=torch.int32)}

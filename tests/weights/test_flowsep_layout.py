@@ -47,7 +47,7 @@ def test_every_published_entry_is_accounted_for() -> None:
         ours = FlowSep(config).state_dict()
     read = {flowsep_key(name, config): text(tensor) for name, tensor in ours.items()}
     raw = {unet_key(name.removeprefix("unet."), config.unet) for name in ours if name.startswith("unet.")}
-    filters = {f"first_stage_model.vocoder.{key}" for key in layout._filters(config.vocoder)}
+    filters = {f"first_stage_model.vocoder.{key}" for key in layout.vocoder_filters(config.vocoder)}
     loss = {f"first_stage_model.{key}" for key in layout.loss_keys()}
     other = {*layout._SCHEDULE, *layout._COUNTS, WORDS_AGAIN}
     groups = [set(read), raw, filters, loss, other]
@@ -68,7 +68,7 @@ def test_every_entry_of_the_vocoders_own_file_is_accounted_for() -> None:
     listed = {row["key"]: row["shape"] for row in rows("keys_bigvgan_generator")}
     assert len(listed) == 655
     zeros = {key: torch.ones(*map(int, shape.split("x"))) for key, shape in listed.items()}
-    for key in layout._filters(BigVGANConfig.base()):
+    for key in layout.vocoder_filters(BigVGANConfig.base()):
         zeros[key] = torch.tensor(lowpass())[None, None]
     state = vocoder_state(zeros, what="g_01000000")
     with torch.device("meta"):

@@ -188,7 +188,7 @@ def flowsep_state(
         ours = FlowSep(config).state_dict()
     keys = {name: flowsep_key(name, config) for name in ours}
     raw = {unet_key(name.removeprefix("unet."), config.unet) for name in ours if name.startswith("unet.")}
-    in_vae = {VAE_PART + key for key in (*loss_keys(), *(VOCODER + key for key in _filters(config.vocoder)))}
+    in_vae = {VAE_PART + key for key in (*loss_keys(), *(VOCODER + key for key in vocoder_filters(config.vocoder)))}
     check_names(published, needed=keys.values(), known={*raw, *in_vae, *_SCHEDULE, *_COUNTS, _WORDS_AGAIN}, what=what)
     _check_filters(published, config.vocoder, VAE_PART + VOCODER, what)
     if _WORDS_AGAIN in published:
@@ -225,7 +225,7 @@ def vocoder_state(
     with torch.device("meta"):
         ours = BigVGAN(config).state_dict()
     keys = {name: vocoder_key(name, config) for name in ours}
-    check_names(plain, needed=keys.values(), known=set(_filters(config)), what=what)
+    check_names(plain, needed=keys.values(), known=set(vocoder_filters(config)), what=what)
     _check_filters(plain, config, "", what)
     return {name: taken(plain, key, ours[name], what) for name, key in keys.items()}
 
@@ -264,7 +264,7 @@ def loss_keys() -> Iterable[str]:
         yield from (f"{judge}{i + 1}.{name}" for name in norm)
 
 
-def _filters(config: BigVGANConfig) -> list[str]:
+def vocoder_filters(config: BigVGANConfig) -> list[str]:
     """The keys of the vocoder's filters, two for each activation."""
     per_block = 2 * len(config.dilations)
     blocks = range(len(config.rates) * len(config.block_kernels))
@@ -274,4 +274,4 @@ def _filters(config: BigVGANConfig) -> list[str]:
 
 def _check_filters(published: Mapping[str, Tensor], config: BigVGANConfig, prefix: str, what: str) -> None:
     taps = torch.tensor(lowpass())[None, None]
-    check_constants(published, {prefix + key: taps for key in _filters(config)}, what)
+    check_constants(published, {prefix + key: taps for key in vocoder_filters(config)}, what)
