@@ -44,7 +44,7 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def context(self, x: Tensor, mask: Tensor | None = None) -> Context:
-        """Keys and values of ``x (B, L, context_width)``, of which those count where ``mask``, bool ``(B, L)``, is true."""
+        """Keys and values of ``x (B, L, context_width)``; those count where ``mask``, bool ``(B, L)``, is true."""
         keys, values = self._heads(self.k(x)), self._heads(self.v(x))
         return Context(keys, values, None if mask is None else mask[:, None, None])
 
