@@ -17,6 +17,7 @@ from dataclasses import fields, replace
 from typing import ClassVar, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from soundsieve.encoders.t5 import T5, T5Config
@@ -145,18 +146,18 @@ class FlowSep(System):
             return vectors[:, None], torch.ones_like(vectors[:, :1])
         return self.text.encode(texts)
 
+    @torch.no_grad()
     def no_text(self) -> tuple[Tensor, Tensor]:
         """Tokens ``(1, L, W)`` and mask ``(1, L)`` of nothing, which stand for a text that training left out.
 
         With T5 the empty text, as in the released training; with a `SentenceEncoder` a token of zeros.
         """
-        device = self.scale_factor.device
-        if isinstance(self.config.text, T5Config):
-            ids = torch.zeros(1, self.config.text.tokens, dtype=torch.long, device=device)
-            ids[0, 0] = _END
-            mask = (torch.arange(ids.shape[1], device=device) == 0).long()[None]
-            return self.text(ids, mask), mask
-        return torch.zeros(1, 1, self.config.text_width, device=device), torch.ones(1, 1, device=device)
+        one = torch.ones(1, 1, device=self.scale_factor.device)
+        if isinstance(self.text, SentenceEncoder):
+            return one.new_zeros(1, 1, self.config.text_width), one
+        behind = self.text.config.tokens - 1
+        states = self.text(_END * one.long(), one.long())
+        return F.pad(states, (0, 0, 0, behind)), F.pad(one, (0, behind))
 
     # --- the stages ---
 
