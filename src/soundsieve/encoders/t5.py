@@ -9,6 +9,7 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -110,10 +111,10 @@ class T5(nn.Module):
         )
         self.config = config
         self.tokenizer = tokenizer
-        model = T5EncoderModel(sizes)
-        self.words = model.shared
-        self.encoder = model.encoder
-        self.encoder.embed_tokens = None  # the same words: under one name, they are stored and counted once
+        model: Any = T5EncoderModel(sizes)
+        model.encoder.embed_tokens = None  # the same words: under one name, they are stored and counted once
+        self.words: nn.Embedding = model.shared
+        self.encoder: nn.Module = model.encoder
 
     def assets(self) -> dict[str, str]:
         """The files that belong to the weights, as name -> text: the tokenizer, if there is one."""

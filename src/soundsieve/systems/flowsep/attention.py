@@ -57,7 +57,7 @@ class Attention(nn.Module):
         return self.dropout(self.out(y.transpose(1, 2).flatten(2)))  # type: ignore[no-any-return]
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class GatedMLP(nn.Module):

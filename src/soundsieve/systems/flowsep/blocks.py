@@ -145,13 +145,13 @@ def scale_and_shift(norm: nn.GroupNorm, x: Tensor) -> tuple[Tensor, Tensor]:
     places = x[0].permute(1, 2, 0).flatten(0, 1)
     guess = places[:64].mean(0)
     sums, squares = torch.zeros_like(guess, dtype=torch.float64), torch.zeros_like(guess, dtype=torch.float64)
-    for some in places.split(max(1, _AT_ONCE // places.shape[1])):
+    for some in torch.split(places, max(1, _AT_ONCE // places.shape[1])):
         some = some - guess
         sums += some.sum(0)
         squares += some.square_().sum(0)
     offset = sums / len(places)
     mean, variance = guess + offset, squares / len(places) - offset.square()
-    means = mean.unflatten(0, (norm.num_groups, -1))
+    means = mean.view(norm.num_groups, -1)
     group = means.mean(1, keepdim=True)
     spread = (variance.view_as(means) + (means - group).square()).mean(1, keepdim=True)
     scale = norm.weight * (spread + norm.eps).rsqrt().expand_as(means).flatten()

@@ -82,7 +82,7 @@ class FlowUNetConfig:
     @property
     def factor(self) -> int:
         """What the sides of a latent must be multiples of."""
-        return 2 ** (len(self.multipliers) - 1)
+        return int(2 ** (len(self.multipliers) - 1))
 
     @property
     def time_width(self) -> int:
@@ -128,14 +128,14 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.half = channels // 2
+        self.frequencies = channels // 2
         self.hidden = nn.Linear(channels, width)
         self.out = nn.Linear(width, width)
 
     def forward(self, t: Tensor) -> Tensor:
         """``(B,)`` to ``(B, width)``. Times of a flow lie in [0, 1] and are not scaled, as in the released model."""
-        k = torch.arange(self.half, dtype=torch.float32, device=t.device)
-        angle = t[:, None].float() * torch.exp(-math.log(_LONGEST_PERIOD) * k / self.half)
+        k = torch.arange(self.frequencies, dtype=torch.float32, device=t.device)
+        angle = t[:, None].float() * torch.exp(-math.log(_LONGEST_PERIOD) * k / self.frequencies)
         waves = torch.cat([angle.cos(), angle.sin()], dim=1).to(self.hidden.weight.dtype)
         return self.out(F.silu(self.hidden(waves)))  # type: ignore[no-any-return]
 
@@ -164,6 +164,11 @@ class Level(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.resample = resample
+
+    def __iter__(self) -> Iterator[Stage]:
+        for stage in self.stages:
+            assert isinstance(stage, Stage)
+            yield stage
 
 
 class FlowUNet(nn.Module):
@@ -230,11 +235,11 @@ class FlowUNet(nn.Module):
 
     def _stages(self) -> Iterator[Stage]:
         """All stages in the order in which a map passes them."""
-        for level in self.down:
-            yield from level.stages
+        for level in _levels(self.down):
+            yield from level
         yield self.middle
-        for level in self.up:
-            yield from level.stages
+        for level in _levels(self.up):
+            yield from level
 
     def velocity(self, x: Tensor, mixture: Tensor, t: Tensor, text: Text) -> Tensor:
         """As `forward`, of texts that `read` has read."""
@@ -245,20 +250,26 @@ class FlowUNet(nn.Module):
         time = F.silu(self.time(t))
         x = self.stem(torch.cat([x, mixture], dim=1).contiguous(memory_format=torch.channels_last))
         skips = [x]
-        for level in self.down:
-            for stage in level.stages:
+        for level in _levels(self.down):
+            for stage in level:
                 x = stage(x, time, words)
                 skips.append(x)
             if level.resample is not None:
                 x = level.resample(x)
                 skips.append(x)
         x = self.middle_block(self.middle(x, time, words), time)
-        for level in self.up:
-            for stage in level.stages:
+        for level in _levels(self.up):
+            for stage in level:
                 x = stage(torch.cat([x, skips.pop()], dim=1), time, words)
             if level.resample is not None:
                 x = level.resample(x)
         return self.out(activated(self.norm, x))[:, : self.config.latent_channels]  # type: ignore[no-any-return]
+
+
+def _levels(part: nn.ModuleList) -> Iterator[Level]:
+    for level in part:
+        assert isinstance(level, Level)
+        yield level
 
 
 def _block(inputs: int, outputs: int, config: FlowUNetConfig) -> ResBlock:

@@ -62,7 +62,7 @@ class VAEConfig:
     @property
     def factor(self) -> int:
         """How many frames, and how many bands, become one of a latent."""
-        return 2 ** (len(self.multipliers) - 1)
+        return int(2 ** (len(self.multipliers) - 1))
 
     @classmethod
     def base(cls) -> VAEConfig:
@@ -114,10 +114,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, N, F)`` to the same shape."""
+        b, c, n, f = x.shape
         y = self.norm(x)
-        q, k, v = (layer(y).flatten(2).transpose(1, 2) for layer in (self.q, self.k, self.v))
-        y = attended(q, k, v).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
-        return x + self.out(y)  # type: ignore[no-any-return]
+        q, k, v = (layer(y).permute(0, 2, 3, 1).reshape(b, n * f, c) for layer in (self.q, self.k, self.v))
+        return x + self.out(attended(q, k, v).reshape(b, n, f, c).permute(0, 3, 1, 2))  # type: ignore[no-any-return]
 
 
 def attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
