@@ -90,13 +90,27 @@ def test_no_training_text_has_them(path: Path) -> None:
     assert [row["text"] for row in rows(path) if plain(row["text"]) in taken] == []
 
 
+def test_more_wordings() -> None:
+    """Of every label some, each text once, none of a test or of another label."""
+    starter = ROOT / "recipes" / "starter"
+    found = rows(starter / "text" / "more_wordings.csv")
+    assert found[0].keys() == {"label", "text", "kind"}
+    assert {row["kind"] for row in found} == {"name", "verb", "sentence"} | FOREIGN
+    assert min(Counter(row["label"] for row in found).values()) >= 8
+    assert max(Counter(plain(row["text"]) for row in found).values()) == 1
+    tested = rows(WORDINGS) + rows(VALIDATION) + rows(UNKNOWN) + rows(ROOT / "benchmarks" / "paraphrases.csv")
+    assert {plain(row["text"]) for row in tested}.isdisjoint(plain(row["text"]) for row in found)
+    said = {plain(row["text"]): row["label"] for row in rows(starter / "paraphrases.csv")}
+    assert [row for row in found if said.get(plain(row["text"]), row["label"]) != row["label"]] == []
+
+
 def _under(value: object, name: str, key: str = "") -> list[str]:
     """The keys under which a recipe names a file."""
     if isinstance(value, dict):
         return [found for inner, item in value.items() for found in _under(item, name, str(inner))]
     if isinstance(value, list):
         return [found for item in value for found in _under(item, name, key)]
-    return [key] if isinstance(value, str) and name in value else []
+    return [key] if isinstance(value, str) and Path(value).name == name else []
 
 
 def test_no_recipe_trains_on_them() -> None:

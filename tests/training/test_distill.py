@@ -10,19 +10,18 @@ import pytest
 import torch
 
 from soundsieve.encoders.text import SentenceEncoder, SentenceEncoderConfig
-from soundsieve.errors import ConfigError
+from soundsieve.errors import ConfigError, WeightsError
 from soundsieve.training.recipe import build_config, read_recipe
 from soundsieve.training.tasks.distill import (
     DistillConfig,
     DistillTask,
     Labelled,
-    Teacher,
-    _remembered,
     label_centres,
     label_retrieval,
     make_task,
     start_from_tokens,
 )
+from soundsieve.training.teachers import Itself, Teacher, remembered
 from soundsieve.training.text_corpus import (
     descriptions,
     inflect,
@@ -32,6 +31,7 @@ from soundsieve.training.text_corpus import (
     read_column,
     read_lexicon,
     sound_sentences,
+    usual_words,
     whole_words,
     word_sentences,
 )
@@ -76,6 +76,7 @@ def test_lists() -> None:
     assert plain_vocabulary(vocabulary) == ["the", "##ing", "a", "7", "!"]
     assert whole_words(["the", "##ing", "a", "7"]) == ["the"]
     assert normalise("  A dog's BARK! ") == "a dog s bark"
+    assert usual_words(["A dog, a cat", "Zoë's dog"]) == ["a", "dog", "cat", "zoe", "s"]
 
 
 def test_sentences_follow_from_the_seed() -> None:
@@ -168,6 +169,39 @@ def test_labels_are_learnt_against_the_teacher() -> None:
     drizzle = task.module.encode(["drizzle"])
     assert (vectors[2] @ centres.T).argmax() == 1
     assert (drizzle @ centres.T).argmax() == 0
+
+
+def test_wordings_are_drawn_to_their_labels_centres() -> None:
+    """Labels without a wording take no part; what is said of everything else is left to the teacher."""
+    base = debug_task(label_weight=1.0, labelled=8)
+    texts, labels = ["rain", "wet rain", "alarm", "siren"], ["rain", "rain", "alarm", "siren"]
+    anchors = Labelled(texts, labels, fake_vectors(4, seed=2))
+    said = [("drizzle", "rain"), ("ring", "alarm")]
+    task = DistillTask(
+        base.module, texts, anchors.vectors, curated=4, config=base.config, anchors=anchors, held_out=anchors,
+        wordings=said, validation=[("drizzle", "rain"), ("hoot", "siren")], seed=1,
+    )  # fmt: skip
+    centres = label_centres(anchors.vectors, labels)[0]
+    batch = task.batch(0)
+    assert set(batch["label"].tolist()) == {0, 1}
+    torch.testing.assert_close(batch["labelled_teacher"], centres[batch["label"]])
+    before = task.validate(task.module)
+    optimizer = torch.optim.AdamW(task.module.parameters(), lr=1e-3)
+    for step in range(80):
+        optimizer.zero_grad()
+        task.loss(task.module, task.batch(step), step)["loss"].backward()
+        optimizer.step()
+    found = task.module.encode(["drizzle", "ring"]) @ centres.T
+    assert found.argmax(1).tolist() == [0, 1]
+    after = task.validate(task.module)
+    assert after["wordings"] >= 0.5
+    assert after["cosine"] > before["cosine"]
+    assert after["score"] == pytest.approx(after["cosine"] + after["retrieval"] + after["wordings"])
+    with pytest.raises(ConfigError, match="'owl' of the wordings"):
+        DistillTask(
+            base.module, texts, anchors.vectors, curated=4, config=base.config, anchors=anchors, held_out=anchors,
+            wordings=[("hoot", "owl")],
+        )  # fmt: skip
 
 
 def test_batches_follow_from_the_step() -> None:
@@ -274,22 +308,82 @@ def test_from_lists_to_task(teacher_folder: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(further.module.encode(["rain"]), task.module.eval().encode(["rain"]))
 
 
+def test_an_encoder_that_teaches_itself(tmp_path: Path) -> None:
+    """It learns from what it says, from a file of its own or from a Sieve's, and none of its judges is trained on."""
+    from soundsieve.systems.sieve import Sieve, SieveConfig
+    from soundsieve.weights.checkpoint import save_system
+
+    files = {name: tmp_path / f"{name}.csv" for name in ("lexicon", "captions", "more", "judges")}
+    rows = [f"{kind},{text}" for kind, texts in LEXICON.items() for text in texts]
+    files["lexicon"].write_text("\n".join(["kind,text", *rows]))
+    files["captions"].write_text(
+        "label,text\n" + "\n".join(f"{a},{a} number {b}" for a in ("dog", "rain") for b in "abc")
+    )
+    files["more"].write_text(
+        "label,text,kind\ndog,hound,name\nrain,a drizzle,name\nrain,Old door,name\nrain,wet!,name\n"
+    )
+    files["judges"].write_text("label,text\nrain,wet\n")
+    torch.manual_seed(0)
+    sieve = Sieve(SieveConfig.debug()).eval()
+    save_system(tmp_path / "sieve.safetensors", sieve)
+    config = DistillConfig(
+        init=str(tmp_path / "sieve.safetensors"), lexicon=str(files["lexicon"]), captions=(str(files["captions"]),),
+        wordings=(str(files["more"]),), validation=(str(files["judges"]),), sound_sentences=60, word_sentences=0,
+        batch_size=8, bank=4, labelled=4, validation_share=0.2,
+    )  # fmt: skip
+    task = make_task(SentenceEncoderConfig.debug(), config, seed=0)
+    assert list(task.labelled.texts) == ["hound", "a drizzle", "Old door"]
+    assert task.validate(task.module)["cosine"] == pytest.approx(1.0, abs=1e-3)
+    assert isinstance(task.module, SentenceEncoder)
+    assert task.module.words is not None
+    assert {"hound", "number", "bark"} <= set(task.module.words.split())
+    assert "wet" not in task.module.words.split()
+    task.save(tmp_path / "text.safetensors", task.module)
+    again = make_task(SentenceEncoderConfig.debug(), replace(config, init=str(tmp_path / "text.safetensors")), seed=0)
+    assert all(torch.equal(a, b) for a, b in zip(task.batch(1).values(), again.batch(1).values(), strict=True))
+    with pytest.raises(ConfigError, match="name a teacher"):
+        replace(config, init=None)
+    with pytest.raises(WeightsError, match="no text encoder at"):
+        make_task(SentenceEncoderConfig.debug(), replace(config, init=str(tmp_path / "none.safetensors")), seed=0)
+
+
+def test_what_teaches_stays_as_it_was() -> None:
+    encoder = SentenceEncoder(SentenceEncoderConfig.debug())
+    teacher = Itself(encoder)
+    first = teacher.encode(["rain on a roof", "dog"])
+    with torch.no_grad():
+        encoder.project.weight.add_(1.0)
+    assert torch.equal(teacher.encode(["rain on a roof", "dog"]), first)
+    assert teacher.vocabulary == encoder.vocabulary
+    assert remembered(teacher, ["dog"], Path("nowhere"), None).shape == (1, 384)
+    with pytest.raises(ConfigError, match="no sentence"):
+        teacher.encode([])
+
+
 def test_the_teacher_is_asked_once_for_every_sentence(teacher_folder: Path, tmp_path: Path) -> None:
     teacher, asked = Teacher(str(teacher_folder)), []
     encode = teacher.encode
     teacher.encode = lambda texts, *rest: (asked.extend(texts), encode(texts, *rest))[1]  # type: ignore[method-assign]
-    first = _remembered(teacher, ["rain", "a dog", "rain"], tmp_path, None)
-    second = _remembered(teacher, ["a cat", "a dog", "rain"], tmp_path, None)
+    first = remembered(teacher, ["rain", "a dog", "rain"], tmp_path, None)
+    second = remembered(teacher, ["a cat", "a dog", "rain"], tmp_path, None)
     assert asked == ["rain", "a dog", "a cat"]
     assert torch.equal(first, encode(["rain", "a dog", "rain"]))
     assert torch.equal(second[1:], first[[1, 0]])
 
 
-@pytest.mark.parametrize("name", ["text", "text_labels"])
+@pytest.mark.parametrize("name", ["text", "text_labels", "text_free"])
 def test_the_starter_recipes_and_their_lists(name: str) -> None:
     recipe = read_recipe(ROOT / "recipes" / "starter" / f"{name}.yaml")
     assert build_config(SentenceEncoderConfig, recipe.model) == SentenceEncoderConfig.small()
     options = from_dict(DistillConfig, recipe.options)
-    for path in (options.lexicon, *options.labels, *options.captions, *options.descriptions, *options.exclude):
+    for path in (
+        options.lexicon,
+        *options.labels,
+        *options.captions,
+        *options.descriptions,
+        *options.exclude,
+        *options.wordings,
+        *options.validation,
+    ):
         assert (ROOT / path).is_file(), path
     assert set(read_lexicon(ROOT / options.lexicon)) == set(LEXICON)

@@ -3,7 +3,7 @@
 WordPiece tokens pass a few transformer layers (RoBERTa's architecture, Liu et al. 2019, arXiv:1907.11692), are averaged
 where the attention mask is one, mapped to 384 dimensions and scaled to length one, as Sentence-BERT does (Reimers and
 Gurevych 2019, arXiv:1908.10084). Trained by `soundsieve.training.tasks.distill` to give the vectors that
-all-MiniLM-L6-v2 gives for the same text, at a fraction of its size.
+all-MiniLM-L6-v2 gives for the same text, at a fraction of its size. Typing errors are put right before (`Spelling`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from soundsieve.encoders.spelling import Spelling
 from soundsieve.encoders.tokens import JSONTokenizer
 from soundsieve.errors import ConfigError, QueryError, WeightsError
 from soundsieve.files import replacing
@@ -100,6 +101,8 @@ class SentenceEncoder(nn.Module):
         config: sizes.
         tokenizer_json: a tokenizer as the tokenizers library writes it (`build_tokenizer` makes one); None for the
             built-in vocabulary of single characters, which fits `SentenceEncoderConfig.debug`.
+        words: what typing errors are put right by, the most usual first, one a line (see `Spelling`); None for texts
+            as they are typed.
 
     Attributes:
         tower: the transformer, `TextTower`.
@@ -110,7 +113,9 @@ class SentenceEncoder(nn.Module):
         WeightsError: ``tokenizer_json`` is not a tokenizer.
     """
 
-    def __init__(self, config: SentenceEncoderConfig, tokenizer_json: str | None = None) -> None:
+    def __init__(
+        self, config: SentenceEncoderConfig, tokenizer_json: str | None = None, words: str | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self._tokenizer = JSONTokenizer(
@@ -121,22 +126,34 @@ class SentenceEncoder(nn.Module):
                 f"text encoder: the tokenizer has {self._tokenizer.vocab_size} tokens, "
                 f"the config says {config.vocab_size}: set vocab_size to the former"
             )
+        self.spell_by(words)
         self.tower = TextTower(config)
         self.project = nn.Linear(config.hidden, config.width)
 
+    def spell_by(self, words: str | None) -> None:
+        """Put typing errors right by these words, as the constructor takes them, from now on."""
+        self.words = words
+        self._spelling = Spelling(words.split(), self._tokenizer.vocabulary) if words else None
+
     def assets(self) -> dict[str, str]:
         """The files that belong to the weights, as name -> text."""
-        return {"tokenizer.json": self._tokenizer.json}
+        files = {"tokenizer.json": self._tokenizer.json}
+        return files | {"words.txt": self.words} if self.words else files
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """The tokenizer's tokens and their ids."""
+        return self._tokenizer.vocabulary
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token ids and attention mask, int64, shape ``(B, L)`` each, L the longest text's; padding is 0.
 
-        Nothing is ever cut off.
+        Nothing is ever cut off, and words that are not known are read as the nearest that are.
 
         Raises:
             QueryError: there is no text, or one has no word at all or more than ``config.max_tokens`` tokens.
         """
-        input_ids, attention_mask = self._tokenizer(texts)
+        input_ids, attention_mask = self._tokenizer([self._spelling(t) for t in texts] if self._spelling else texts)
         if int(attention_mask.sum(1).min()) <= 2:
             raise QueryError("the text is empty: describe a sound in a few words, such as 'a dog barking'")
         known = ((input_ids > 3) & attention_mask.bool()).any(1)  # 0 to 3: padding, unknown, start, end
@@ -195,7 +212,8 @@ class SentenceEncoder(nn.Module):
         if metadata.get("format") != FORMAT:
             raise WeightsError(f"{path} holds no text encoder (format {metadata.get('format')!r}, wanted {FORMAT!r})")
         try:
-            encoder = cls(SentenceEncoderConfig(**json.loads(metadata["config"])), metadata["tokenizer.json"])
+            config = SentenceEncoderConfig(**json.loads(metadata["config"]))
+            encoder = cls(config, metadata["tokenizer.json"], metadata.get("words.txt"))
             encoder.load_state_dict(state, strict=True)
         except (KeyError, ValueError, TypeError, RuntimeError, ConfigError) as error:
             raise WeightsError(f"{path} does not fit its own config: {' '.join(str(error).split())}") from error

@@ -10,6 +10,8 @@ from __future__ import annotations
 import csv
 import random
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -162,6 +164,19 @@ def plain_vocabulary(vocabulary: Mapping[str, int] | Sequence[str]) -> list[str]
 def whole_words(vocabulary: Iterable[str], *, min_letters: int = 3) -> list[str]:
     """The vocabulary's whole words of at least ``min_letters`` letters."""
     return [word for word in vocabulary if re.fullmatch(rf"[a-z]{{{min_letters},}}", word)]
+
+
+def usual_words(texts: Iterable[str]) -> list[str]:
+    """The words of the letters a to z in texts, without accents and capitals, the most usual first.
+
+    >>> usual_words(["a dog", "Zoë's dog"])
+    ['dog', 'a', 'zoe', 's']
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        letters = unicodedata.normalize("NFD", text.lower())
+        counts.update(re.findall("[a-z]+", "".join(c for c in letters if not unicodedata.combining(c))))
+    return [word for word, _ in counts.most_common()]
 
 
 def _weighted(templates: Sequence[tuple[str, int]]) -> list[str]:

@@ -9,16 +9,15 @@ hundred thousand sentences (`soundsieve.training.text_corpus`):
               descriptions: near the right ones, and ranked as the teacher ranks them
     label     cross-entropy of a description's label, by its cosines to the labels' centres in the teacher's space:
               what the teacher, which knows text and not sound, gets wrong ("squelch", "six-string") is put right
+
+An encoder that other networks were trained on can learn more words without saying anything else of those it knows: it
+is its own teacher then, and `wordings` are drawn to their labels' centres.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
-import importlib.util
-import json
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -30,8 +29,9 @@ from torch import Tensor, nn
 
 from soundsieve.encoders.text import SPECIAL_TOKENS, SentenceEncoder, SentenceEncoderConfig, build_tokenizer
 from soundsieve.errors import ConfigError, WeightsError
-from soundsieve.files import replacing
+from soundsieve.systems.sieve import Sieve
 from soundsieve.training.tasks.base import Batch
+from soundsieve.training.teachers import Itself, Progress, Teacher, Teaches, remembered
 from soundsieve.training.text_corpus import (
     descriptions,
     label_names,
@@ -40,11 +40,11 @@ from soundsieve.training.text_corpus import (
     read_column,
     read_lexicon,
     sound_sentences,
+    usual_words,
     whole_words,
     word_sentences,
 )
-
-Progress = Callable[[str, int, int], None]
+from soundsieve.weights.checkpoint import load_system
 
 _BLOCK = 8
 """Batches that are drawn together and then sorted by length, so that little is padding."""
@@ -54,18 +54,24 @@ _BLOCK = 8
 class DistillConfig:
     """What a sentence encoder learns from."""
 
-    teacher: str
-    """A folder with the teacher, an installed package that has one in its folder ``model``, or a hub name."""
     lexicon: str
     """CSV (kind, text): see `read_lexicon`."""
+    teacher: str | None = None
+    """A folder with the teacher, an installed package that has one in its folder ``model``, or a hub name; None for
+    the encoder of ``init`` as it is."""
     labels: tuple[str, ...] = ()
     """Lists of sound names: CSV (column name or label), or text files of one name a line."""
     captions: tuple[str, ...] = ()
     """CSV (label, and caption or text): descriptions of labels."""
     descriptions: tuple[str, ...] = ()
     """CSV (description): running text about sounds."""
+    wordings: tuple[str, ...] = ()
+    """CSV (label, text): what else people call the labels; the label loss learns from these alone, where there are any,
+    and each is drawn to its label's centre instead of to what the teacher says of it."""
     exclude: tuple[str, ...] = ()
     """CSV (text): sentences that must not be trained on."""
+    validation: tuple[str, ...] = ()
+    """CSV (label, text): wordings to judge by, beside the descriptions that are kept out."""
     sound_sentences: int = 260_000
     """Generated sentences about sounds."""
     word_sentences: int = 170_000
@@ -87,7 +93,7 @@ class DistillConfig:
     temperature: float = 0.05
     """Of the softmax over cosines in the relation and label losses."""
     init: str | None = None
-    """Weights of a sentence encoder to go on from, in place of the closed-form start."""
+    """Weights of a sentence encoder, or of a Sieve that has one, to go on from in place of the closed-form start."""
 
     def __post_init__(self) -> None:
         if min(self.batch_size, self.bank, self.labelled) < 1 or min(self.sound_sentences, self.word_sentences) < 0:
@@ -96,11 +102,13 @@ class DistillConfig:
             raise ConfigError("distill: curated_share is at least 0, validation_share above 0, and both are below 1")
         if self.temperature <= 0 or min(self.relation_weight, self.label_weight) < 0:
             raise ConfigError("distill: temperature must be above 0 and weights at least 0")
+        if self.teacher is None and self.init is None:
+            raise ConfigError("distill: name a teacher, or the weights (init) of an encoder that teaches itself")
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Descriptions and the labels they are of, with the teacher's vectors of them, shape ``(N, width)``."""
+    """Descriptions and the labels they are of, with the vectors wanted of them, shape ``(N, width)``."""
 
     texts: Sequence[str]
     labels: Sequence[str]
@@ -116,8 +124,11 @@ class DistillTask:
         vectors: the teacher's unit vector of each, shape ``(len(sentences), width)``, any float type.
         curated: how many of ``sentences`` are curated.
         config: see `DistillConfig`.
-        anchors: descriptions of every label: what the label loss learns from, and stands for the label in validation.
+        anchors: descriptions of every label: what stands for the label in validation, and, without wordings, what the
+            label loss learns from.
         held_out: descriptions that training does not see.
+        wordings: (text, label) to draw to the labels' centres; all labels must be among the anchors'.
+        validation: (text, label) of wordings that training does not see.
         seed: of everything drawn.
     """
 
@@ -131,19 +142,24 @@ class DistillTask:
         config: DistillConfig,
         anchors: Labelled,
         held_out: Labelled,
+        wordings: Sequence[tuple[str, str]] = (),
+        validation: Sequence[tuple[str, str]] = (),
         seed: int = 0,
     ) -> None:
         if not 0 < curated <= len(sentences) == len(vectors):
             raise ConfigError(f"distill: {len(sentences)} sentences, {curated} curated, and {len(vectors)} vectors")
         self.module: nn.Module = encoder
         self.config, self.seed = config, seed
-        self.anchors, self.held_out = anchors, held_out
+        self.anchors, self.held_out, self.validation = anchors, held_out, list(validation)
         self._ids, self._lengths = _token_table(encoder, sentences)
         fits = np.flatnonzero(self._lengths <= encoder.config.max_tokens)
         self._all, self._curated = fits, fits[fits < curated]
         self._vectors = vectors
-        self._anchor_ids, self._anchor_lengths = _token_table(encoder, anchors.texts)
-        self._centres, self._anchor_rows = label_centres(anchors.vectors.float(), anchors.labels)
+        self.labelled = anchors
+        self._centres, self._label_rows = label_centres(anchors.vectors.float(), anchors.labels)
+        if wordings:
+            self.labelled, self._centres, self._label_rows = _at_centres(wordings, anchors, self._centres)
+        self._labelled_ids, self._labelled_lengths = _token_table(encoder, self.labelled.texts)
 
     def batch(self, step: int) -> Batch:
         """Tokens ``(B, L)`` and their teacher's vectors, the bank of the step, and labelled descriptions likewise."""
@@ -159,14 +175,14 @@ class DistillTask:
         rows = torch.from_numpy(np.concatenate(picked))
         own = np.random.default_rng((self.seed, step, 1))
         bank = torch.from_numpy(own.choice(self._curated, config.bank))
-        labelled = torch.from_numpy(own.integers(0, len(self._anchor_lengths), config.labelled))
+        labelled = torch.from_numpy(own.integers(0, len(self._labelled_lengths), config.labelled))
         return {
             "input_ids": self._ids[rows, : int(self._lengths[rows.numpy()].max())].long(),
             "teacher": self._vectors[rows].float(),
             "bank": self._vectors[bank].float(),
-            "labelled_ids": self._anchor_ids[labelled, : int(self._anchor_lengths[labelled.numpy()].max())].long(),
-            "labelled_teacher": self.anchors.vectors[labelled].float(),
-            "label": self._anchor_rows[labelled],
+            "labelled_ids": self._labelled_ids[labelled, : int(self._labelled_lengths[labelled.numpy()].max())].long(),
+            "labelled_teacher": self.labelled.vectors[labelled].float(),
+            "label": self._label_rows[labelled],
         }
 
     def loss(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -188,7 +204,8 @@ class DistillTask:
         return {"loss": loss, **parts}
 
     def validate(self, module: nn.Module) -> dict[str, float]:
-        """On held-out descriptions: cosine to the teacher, and how many find their label with student and teacher."""
+        """Of held-out descriptions: cosine to the teacher, and how many find their label with student and teacher; of
+        the wordings to judge by: how many find theirs."""
         assert isinstance(module, SentenceEncoder)
         held_out, anchors = encode(module, self.held_out.texts), encode(module, self.anchors.texts)
         cosine = (held_out * F.normalize(self.held_out.vectors.float(), dim=1)).sum(1).mean().item()
@@ -196,7 +213,12 @@ class DistillTask:
         teacher = label_retrieval(
             self.held_out.vectors.float(), self.held_out.labels, self.anchors.vectors.float(), self.anchors.labels
         )
-        return {"score": cosine + found, "cosine": cosine, "retrieval": found, "teacher_retrieval": teacher}
+        scores = {"cosine": cosine, "retrieval": found}
+        if self.validation:
+            wordings = encode(module, [text for text, _ in self.validation])
+            labels = [label for _, label in self.validation]
+            scores["wordings"] = label_retrieval(wordings, labels, anchors, self.anchors.labels)
+        return {"score": sum(scores.values()), **scores, "teacher_retrieval": teacher}
 
     def save(self, path: Path, module: nn.Module) -> None:
         """A file for `SentenceEncoder.load`."""
@@ -277,73 +299,6 @@ def start_from_tokens(encoder: SentenceEncoder, vectors: Tensor, *, seed: int = 
         encoder.project.bias.copy_(mean)
 
 
-class Teacher:
-    """A sentence-transformers model of the BERT kind with mean pooling, by transformers alone.
-
-    Args:
-        source: see `DistillConfig.teacher`.
-
-    Raises:
-        WeightsError: there is no such model.
-    """
-
-    def __init__(self, source: str) -> None:
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging as transformers_logging
-
-        self.source = _teacher_folder(source)
-        shown = transformers_logging.get_verbosity()
-        transformers_logging.set_verbosity(logging.ERROR)
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        try:
-            self.model = AutoModel.from_pretrained(self.source).eval()
-            self.tokenizer = AutoTokenizer.from_pretrained(self.source, use_fast=True)
-        except (OSError, ValueError) as error:
-            raise WeightsError(
-                f"no teacher at '{source}': give a folder, an installed package or a hub name"
-            ) from error
-        finally:
-            transformers_logging.set_verbosity(shown)
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-    @property
-    def vocabulary(self) -> dict[str, int]:
-        """Its tokens."""
-        return dict(self.tokenizer.get_vocab())
-
-    @torch.inference_mode()
-    def tokens_alone(self, tokens: Sequence[str]) -> Tensor:
-        """The unit vector of each token as a text of its own, shape ``(len(tokens), width)``."""
-        vocabulary = self.vocabulary
-        first, last = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
-        ids = torch.tensor([[first, vocabulary[token], last] for token in tokens])
-        return torch.cat([self._pool(part, torch.ones_like(part)) for part in torch.split(ids, 512)]).clone()
-
-    @torch.inference_mode()
-    def encode(self, texts: Sequence[str], progress: Progress | None = None, batch_size: int = 256) -> Tensor:
-        """Unit vectors of texts, float16, shape ``(N, width)``; short texts go first, so that little is padding."""
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        out: Tensor | None = None
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            encoded = self.tokenizer([texts[i] for i in rows], padding=True, truncation=False, return_tensors="pt")
-            vectors = self._pool(encoded["input_ids"], encoded["attention_mask"]).half()
-            if out is None:
-                out = torch.zeros(len(texts), vectors.shape[1], dtype=torch.float16)
-            out[torch.tensor(rows)] = vectors
-            if progress:
-                progress("teacher's sentences", min(start + batch_size, len(order)) - 1, len(order))
-        if out is None:
-            raise ConfigError("there is no sentence for the teacher")
-        return out.clone()
-
-    def _pool(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            states = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        mask = attention_mask[..., None].float()
-        return F.normalize((states.float() * mask).sum(1) / mask.sum(1), dim=1)
-
-
 def make_task(
     model: SentenceEncoderConfig,
     config: DistillConfig,
@@ -354,17 +309,21 @@ def make_task(
 ) -> DistillTask:
     """Read the lists, make the sentences, ask the teacher (once: ``cache`` keeps the answers) and start a student.
 
-    The student's vocabulary is the plain part of the teacher's; ``model.vocab_size`` is set to its size.
+    The student's vocabulary is the plain part of the teacher's; ``model.vocab_size`` is set to its size. Typing errors
+    are put right by the words of the lists.
 
     Raises:
         ConfigError: a list cannot be read.
         WeightsError: there is no such teacher.
     """
-    teacher = Teacher(config.teacher)
+    teacher, encoder = _teacher_and_student(model, config, seed)
     plain = plain_vocabulary(teacher.vocabulary)
     forbidden = [text for path in config.exclude for text in read_column(path, "text")]
     anchors, held_out = _labelled(config, forbidden, seed)
-    keep_out = {normalise(text) for text in [*forbidden, *(text for text, _ in held_out)]}
+    judges, wordings = _pairs(config.validation), _pairs(config.wordings)
+    keep_out = {normalise(text) for text in [*forbidden, *(text for text, _ in [*held_out, *judges])]}
+    wordings = [(text, label) for text, label in wordings if normalise(text) not in keep_out]
+    keep_out |= {normalise(text) for text, _ in wordings}
 
     names = label_names(name for path in config.labels for name in _names(path))
     running = descriptions(text for path in config.descriptions for text in read_column(path, "description"))
@@ -375,29 +334,71 @@ def make_task(
     sources = [t for t in dict.fromkeys([*names, *said]) if normalise(t) not in keep_out]
     made = sound_sentences(sources, lexicon, count=config.sound_sentences, seed=seed, exclude=keep_out)
     made += word_sentences(whole_words(plain), lexicon, count=config.word_sentences, seed=seed, exclude=keep_out)
-    sentences = list(dict.fromkeys([*curated, *made]))
+    curated = _readable(encoder, curated)
+    sentences = list(dict.fromkeys([*curated, *_readable(encoder, made)]))
+
+    read = [*said, *names, *(text for texts in lexicon.values() for text in texts), *(text for text, _ in wordings)]
+    encoder.spell_by("\n".join(usual_words(read)))
 
     texts = [*sentences, *said, *(text for text, _ in held_out)]
-    vectors = _remembered(teacher, texts, cache, progress)
+    vectors = remembered(teacher, texts, cache, progress)
     ends = [len(sentences), len(sentences) + len(anchors)]
-    encoder = _student(model, config, plain, teacher, seed)
     return DistillTask(
         encoder, sentences, vectors[: ends[0]], curated=len(curated), config=config, seed=seed,
         anchors=Labelled(said, [label for _, label in anchors], vectors[ends[0] : ends[1]]),
         held_out=Labelled([t for t, _ in held_out], [label for _, label in held_out], vectors[ends[1] :]),
+        wordings=wordings, validation=judges,
     )  # fmt: skip
 
 
-def _student(
-    model: SentenceEncoderConfig, config: DistillConfig, plain: Sequence[str], teacher: Teacher, seed: int
-) -> SentenceEncoder:
-    if config.init:
-        return SentenceEncoder.load(config.init).train()
+def _tower(path: str) -> SentenceEncoder:
+    """The encoder in a file of its own, or in a Sieve's."""
+    try:
+        encoder = SentenceEncoder.load(path)
+    except WeightsError as error:
+        try:
+            system = load_system(path)
+        except WeightsError:
+            raise error from None
+        if not isinstance(system, Sieve):
+            raise ConfigError(f"{path} holds a {system.name}, which has no sentence encoder") from None
+        encoder = system.text
+    return encoder.train()
+
+
+def _teacher_and_student(
+    model: SentenceEncoderConfig, config: DistillConfig, seed: int
+) -> tuple[Teaches, SentenceEncoder]:
+    start = _tower(config.init) if config.init else None
+    if config.teacher is None:
+        assert start is not None
+        return Itself(start), start
+    teacher = Teacher(config.teacher)
+    if start is not None:
+        return teacher, start
+    plain = plain_vocabulary(teacher.vocabulary)
     torch.manual_seed(seed)
     sizes = replace(model, vocab_size=len(SPECIAL_TOKENS) + len(plain))
     encoder = SentenceEncoder(sizes, tokenizer_json=build_tokenizer(plain))
     start_from_tokens(encoder, teacher.tokens_alone(plain), seed=seed)
-    return encoder
+    return teacher, encoder
+
+
+def _at_centres(
+    wordings: Sequence[tuple[str, str]], anchors: Labelled, centres: Tensor
+) -> tuple[Labelled, Tensor, Tensor]:
+    """Wordings with their labels' centres as vectors, the centres of these labels, and each wording's row in them.
+
+    Labels that no wording has ("airplane" beside "jet aircraft") take no part in the choice.
+    """
+    row = {label: i for i, label in enumerate(dict.fromkeys(anchors.labels))}
+    labels = list(dict.fromkeys(label for _, label in wordings))
+    missing = [label for label in labels if label not in row]
+    if missing:
+        raise ConfigError(f"no description stands for the label '{missing[0]}' of the wordings")
+    centres = centres[torch.tensor([row[label] for label in labels])]
+    rows = torch.tensor([labels.index(label) for _, label in wordings])
+    return Labelled([text for text, _ in wordings], [label for _, label in wordings], centres[rows]), centres, rows
 
 
 def _labelled(
@@ -405,21 +406,29 @@ def _labelled(
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """(text, label) of all captions, split into those to train on and those to judge by, of labels that keep some."""
     never = {normalise(text) for text in forbidden}
-    rows: dict[str, str] = {}
-    for path in config.captions:
-        with _open(path) as file:
-            for row in csv.DictReader(file):
-                text, label = row.get("text") or row.get("caption"), row.get("label")
-                if not text or not label:
-                    raise ConfigError(f"{path} needs the columns label and text (or caption) in every row")
-                if normalise(text) not in never:
-                    rows.setdefault(text, label)
-    pairs = list(rows.items())
+    pairs = [pair for pair in _pairs(config.captions) if normalise(pair[0]) not in never]
     chosen = np.random.default_rng((seed, 2)).permutation(len(pairs))[: round(config.validation_share * len(pairs))]
     judged = {int(i) for i in chosen}
     train = [pair for i, pair in enumerate(pairs) if i not in judged]
     known = {label for _, label in train}
     return train, [pairs[i] for i in sorted(judged) if pairs[i][1] in known]
+
+
+def _pairs(paths: Sequence[str]) -> list[tuple[str, str]]:
+    """(text, label) of every row of CSV files with the columns label and text (or caption); the first of a text counts.
+
+    Raises:
+        ConfigError: a file cannot be read, or a row lacks one of them.
+    """
+    rows: dict[str, str] = {}
+    for path in paths:
+        with _open(path) as file:
+            for row in csv.DictReader(file):
+                text, label = row.get("text") or row.get("caption"), row.get("label")
+                if not text or not label:
+                    raise ConfigError(f"{path} needs the columns label and text (or caption) in every row")
+                rows.setdefault(text, label)
+    return list(rows.items())
 
 
 def _names(path: str) -> list[str]:
@@ -438,6 +447,12 @@ def _open(path: str) -> TextIO:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
 
 
+def _readable(encoder: SentenceEncoder, texts: Sequence[str]) -> list[str]:
+    """The texts that are not too long for it."""
+    lengths = _token_table(encoder, texts)[1]
+    return [text for text, length in zip(texts, lengths, strict=True) if length <= encoder.config.max_tokens]
+
+
 def _token_table(
     encoder: SentenceEncoder, sentences: Sequence[str]
 ) -> tuple[Tensor, np.ndarray[Any, np.dtype[np.int64]]]:
@@ -453,38 +468,3 @@ def _token_table(
         if len(ids) <= encoder.config.max_tokens:
             table[row, : len(ids)] = torch.tensor(ids, dtype=torch.int32)
     return table, lengths
-
-
-def _teacher_folder(source: str) -> str:
-    if Path(source).is_dir():
-        return source
-    if source.isidentifier():
-        spec = importlib.util.find_spec(source)
-        for folder in (spec and spec.submodule_search_locations) or ():
-            if (Path(folder) / "model").is_dir():
-                return str(Path(folder) / "model")
-    return source
-
-
-def _remembered(teacher: Teacher, texts: Sequence[str], cache: Path | None, progress: Progress | None) -> Tensor:
-    """The teacher's vectors; with a cache, only sentences that no earlier run asked for are asked for."""
-    if cache is None or not texts:
-        return teacher.encode(texts, progress)
-    path = cache / f"teacher-{hashlib.sha256(teacher.source.encode()).hexdigest()[:16]}.npz"
-    known: list[str] = []
-    vectors: Tensor | None = None
-    if path.is_file():
-        with np.load(path) as stored:
-            known = json.loads(stored["texts"].tobytes())
-            vectors = torch.from_numpy(stored["vectors"])
-    row = {text: i for i, text in enumerate(known)}
-    new = [text for text in dict.fromkeys(texts) if text not in row]
-    if new:
-        asked = teacher.encode(new, progress)
-        vectors = asked if vectors is None else torch.cat([vectors, asked])
-        row |= {text: i for i, text in enumerate(new, len(known))}
-        listed = np.frombuffer(json.dumps([*known, *new]).encode(), np.uint8)
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, texts=listed, vectors=vectors.numpy())
-    assert vectors is not None
-    return vectors[torch.tensor([row[text] for text in texts])]
