@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from soundsieve.cli.evaluate_list import evaluate_list
+from soundsieve.cli.generation import GuidanceOption, ProjectOption, SamplerOption, StepsOption
+from soundsieve.cli.generation import chosen as chosen_settings
 from soundsieve.cli.list_options import (
     CORPUS,
     AllowMissingOption,
@@ -48,6 +50,10 @@ def evaluate(
     clap: ClapOption = None,
     tokenizer: TokenizerOption = None,
     precision: PrecisionOption = "float32",
+    steps: StepsOption = None,
+    sampler: SamplerOption = None,
+    guidance: GuidanceOption = None,
+    project: ProjectOption = False,
     clips: Annotated[Path, typer.Option(help="List of clips (CSV or AudioSep's .json), beside them.")] = Path(
         "benchmarks/clips/clips.csv"
     ),
@@ -144,8 +150,12 @@ def evaluate(
     measuring.choose(named)
     heard_by = None if judge is None else load_judge(judge, device=device)
 
+    settings = chosen_settings(steps, sampler, guidance, None, project)
+
     def loaded() -> Separator:
-        return load(model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision)
+        return load(
+            model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision, settings=settings
+        )
 
     def of_model() -> dict[str, Any]:
         sha256 = _weights_sha256(model if weights is None else str(weights))
@@ -153,6 +163,7 @@ def evaluate(
         more |= {} if clap is None else {"clap_sha256": report.sha256(clap)}
         more |= {} if tokenizer is None else {"tokenizer": tokenizer}
         more |= {} if like_seconds is None else {"like_seconds": like_seconds}
+        more |= {"settings": settings} if settings else {}
         return {"model": model, "weights_sha256": sha256, "precision": precision, **more}
 
     command = shlex.join(["soundsieve", *sys.argv[1:]])

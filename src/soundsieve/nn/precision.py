@@ -27,13 +27,15 @@ def to_precision(system: nn.Module, precision: str) -> None:
 
     Args:
         system: any module, for inference on the CPU.
-        precision: ``float32`` leaves it as it is; ``int8`` see `soundsieve.nn.int8.quantise_linears`; ``bf16`` see
-            `soundsieve.nn.resunet.ResUNet.to_bfloat16`.
+        precision: ``float32`` leaves it as it is; ``int8`` see `soundsieve.nn.int8.quantise_linears`, if
+            the system's ``takes_int8`` is not false; ``bf16`` see `soundsieve.nn.resunet.ResUNet.to_bfloat16`.
 
     Raises:
         ConfigError: there is no such precision, or not for this system on this machine.
     """
     check_precision(precision)
+    if precision == "int8" and not getattr(system, "takes_int8", True):
+        raise ConfigError(f"precision int8 is not for {getattr(system, 'name', type(system).__name__)}: use float32")
     if precision == "int8":
         quantise_linears(system, keep=tuple(getattr(system, "kept_float32", ())))
     elif precision == "bf16":

@@ -61,6 +61,7 @@ class FlowSep(System):
     name: ClassVar[str] = "flowsep"
     queries: ClassVar[frozenset[str]] = frozenset({"text"})
     in_order: ClassVar[bool] = True
+    takes_int8: ClassVar[bool] = False  # a step's error would be the next one's input, and T5 reads its layers' weights
     aligned = False
     scale_factor: Tensor
 
