@@ -34,6 +34,8 @@ from soundsieve.systems.flowsep.unet import FlowUNet
 from soundsieve.systems.flowsep.vae import VAE
 from soundsieve.systems.flowsep.windows import Windows
 
+__all__ = ["FlowSep", "FlowSepConfig", "pack", "unpack"]
+
 TextEncoder: TypeAlias = T5 | SentenceEncoder
 
 _END = 1
