@@ -14,7 +14,8 @@ from torch import Tensor
 from soundsieve.systems.audiosep import AudioSep, AudioSepConfig
 from soundsieve.systems.base import System
 from soundsieve.systems.clapsep import CLAPSep, CLAPSepConfig
-from soundsieve.systems.flowsep.flowsep import FlowSep, FlowSepConfig
+from soundsieve.systems.flowsep.config import FlowSepConfig
+from soundsieve.systems.flowsep.flowsep import FlowSep
 from soundsieve.systems.lassnet import LASSNet, LASSNetConfig
 from soundsieve.systems.uss import USS, USSConfig
 from soundsieve.weights.hub import BERT_TOKENIZER, T5_TOKENIZER, TOKENIZER, Source

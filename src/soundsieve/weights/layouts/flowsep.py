@@ -22,7 +22,8 @@ from torch import Tensor
 from soundsieve.encoders.t5 import T5Config
 from soundsieve.errors import WeightsError
 from soundsieve.systems.flowsep.bigvgan import BigVGAN, BigVGANConfig
-from soundsieve.systems.flowsep.flowsep import FlowSep, FlowSepConfig
+from soundsieve.systems.flowsep.config import FlowSepConfig
+from soundsieve.systems.flowsep.flowsep import FlowSep
 from soundsieve.systems.flowsep.snake import lowpass
 from soundsieve.systems.flowsep.unet import FlowUNetConfig
 from soundsieve.systems.flowsep.vae import VAE, VAEConfig
