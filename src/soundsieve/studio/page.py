@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -96,7 +96,7 @@ class Studio:
         unlike: Sequence[str] | None,
         part: Mapping[str, float] | None,
         request: gr.Request,
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncGenerator[Message, None]:
         """Ask, and tell how far it is until the answer is there."""
         visit = self._visit(request)
         if visit.job is not None:  # one question at a time
@@ -118,10 +118,13 @@ class Studio:
         except SoundsieveError as error:
             yield self._message(visit, errors={field_of(error, text, exclude): sentence(error)})
             return
-        while not job.ended.is_set():
-            yield self._message(visit, busy=_busy(job.progress, self.engine.words(job)))
-            await asyncio.sleep(_LOOK_S)
-        visit.job = None
+        try:
+            while not job.ended.is_set():
+                yield self._message(visit, busy=_busy(job.progress, self.engine.words(job)))
+                await asyncio.sleep(_LOOK_S)
+        finally:
+            self.engine.cancel(job)  # unless it has ended, nobody waits for it any more
+            visit.job = None
         try:
             track = job.result()
         except CancelledError:

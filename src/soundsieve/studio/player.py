@@ -14,6 +14,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse, Response
 
 from soundsieve import audio
+from soundsieve.errors import AudioError
 from soundsieve.studio.limits import GoneError
 from soundsieve.studio.pictures import frequency_marks, levels_db, png
 from soundsieve.studio.store import Recording, Store, Track
@@ -97,6 +98,8 @@ def piece(path: Path, start: int, frames: int) -> bytes:
         AudioError: the part is not within the sound.
     """
     with audio.Reader(path) as recording:
+        if start >= recording.info.samples:
+            raise AudioError("the recording ends before that")
         samples = recording.read(start, min(start + frames, recording.info.samples))
         content = io.BytesIO()
         rate = recording.info.sample_rate

@@ -14,7 +14,7 @@ const MOST_BYTES = 128 * 2 ** 20;
 export function piecesBetween(first, last, pieceFrames, frames) {
   const numbers = [];
   const end = Math.min(last, frames);
-  for (let number = Math.floor(first / pieceFrames); number * pieceFrames < end; number++) {
+  for (let number = Math.floor(first / pieceFrames); first < end && number * pieceFrames < end; number++) {
     numbers.push(number);
   }
   return numbers;
