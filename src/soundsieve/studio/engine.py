@@ -316,7 +316,7 @@ class Engine:
             began = time.monotonic()
             clips = {id: self.store.get(id) for id in (*question.like, *question.unlike)}
             self._check(recording, question)
-            id = secrets.token_urlsafe(9)
+            id = secrets.token_urlsafe(18)
             sound, rest = (recording.folder / f"{id}.{part}.wav" for part in ("sound", "rest"))
             names = {id: clip.name for id, clip in clips.items()}
 
