@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import typer
 from identity_system import IdentityConfig, IdentitySystem
+from tiny_flowsep import tiny
 from toy_benchmark import CLIPS, SAMPLE_RATE, SOUNDS
 from typer.testing import CliRunner
 
@@ -197,3 +198,16 @@ def test_mistakes_are_named(benchmark: Path):
     with pytest.raises(ConfigError, match=r"clips\.csv"):
         run("--clips", "elsewhere/clips.csv", "--make-pairs", fails=True)
     assert [path.name for path in benchmark.parent.iterdir() if path.suffix not in ("", ".safetensors")] == []
+
+
+def test_settings_of_a_system_that_generates(benchmark: Path):
+    """Made anew an answer has no ratios of energies; projected it has."""
+    save_system("flowsep.safetensors", tiny())
+    run("--make-pairs", "--limit", "1")
+    told = {}
+    for name, more in {"anew": ["--steps", "1"], "part": ["--steps", "1", "--project"]}.items():
+        run("-m", "flowsep.safetensors", "--conditions", "text", "-o", f"{name}.json", "--limit", "1", *more)
+        told[name] = json.loads(Path(f"{name}.json").read_text())
+    assert told["part"]["run"]["settings"] == {"steps": 1, "project": True}
+    assert "sdri" not in told["anew"]["conditions"]["text"]
+    assert "sdri" in told["part"]["conditions"]["text"]
