@@ -48,13 +48,13 @@ def long() -> FlowSep:
 
 
 def test_neighbours_have_the_same_waveform_where_they_are_cross_faded(long: FlowSep) -> None:
-    sound = noise(round(12.3 * RATE) + 7)  # the last window starts in the middle of a frame
+    sound = noise(round(9.3 * RATE) + 7)  # the last window starts in the middle of a frame
     assert apart_in_cross_fade(answers(long, sound)) <= 1e-4
 
 
 def test_answers_drawn_on_their_own_do_not_fit(long: FlowSep) -> None:
     """What the test above would see if windows did not go on from each other."""
-    sound = noise(round(12.3 * RATE) + 7)
+    sound = noise(round(8 * RATE))
     plan = segments.plan_for(long, sound.shape[1])
     alone = [(segment, windows_for(long).answer(0, piece)) for segment, piece in segments.cut([sound], plan)]
     assert apart_in_cross_fade(alone) > 0.5
@@ -91,7 +91,7 @@ def level_db(x: np.ndarray) -> np.ndarray:
 def test_no_step_in_a_steady_sound(long: FlowSep) -> None:
     """Levels of 50 ms step no more around the seams of a long answer than elsewhere in it."""
     separator = Separator(long)
-    sound = noise(20 * RATE)
+    sound = noise(14 * RATE)
     target = separator.separate(sound, "a dog", sample_rate=RATE).target[0]
     steps = np.abs(np.diff(level_db(target)))
     at_seams = np.zeros(len(steps), bool)
@@ -102,8 +102,9 @@ def test_no_step_in_a_steady_sound(long: FlowSep) -> None:
     assert np.percentile(steps[at_seams], 95) <= 1.5 * np.percentile(steps[~at_seams], 95)
 
 
-@pytest.mark.parametrize("overlap", [0.0, 0.01, 0.25, 0.9])
-@pytest.mark.parametrize("samples", [1, 639, 10240, 10241, 25601])
+@pytest.mark.parametrize(
+    ("samples", "overlap"), [(1, 0.25), (639, 0.0), (10240, 0.25), (10241, 0.25), (20481, 0.01), (15001, 0.6)]
+)
 def test_any_length_and_overlap(samples: int, overlap: float) -> None:
     separator = Separator(tiny())
     found = separator.separate(noise(samples), "a dog", sample_rate=RATE, overlap=overlap)
@@ -122,7 +123,7 @@ def test_noise_belongs_to_a_place() -> None:
 
 
 def test_a_channel_that_falls_silent_and_comes_back() -> None:
-    sound = noise(5 * 10240, channels=2)
+    sound = noise(4 * 10240, channels=2)
     sound[1, 7680 : 4 * 7680] = 0  # for whole windows
     separator = Separator(tiny())
     both = separator.separate(sound, "a dog", sample_rate=RATE).target
