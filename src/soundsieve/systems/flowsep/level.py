@@ -6,8 +6,7 @@ sound is alone, and larger wherever others join in. So the gain is found at the 
 
     gain^2 = the quartile of X / Y, each cell counting with Y.
 
-A least squares fit of magnitudes goes wrong as others get louder: on 24 real mixtures, with the sound's spectrogram in
-random phases for an answer, it rises by 3 dB from 15 dB of target over interferer to -10, the quartile by 1 dB.
+A least squares fit, of energies or magnitudes, would follow whatever else is loud.
 """
 
 from __future__ import annotations
