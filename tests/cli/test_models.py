@@ -20,7 +20,8 @@ def test_models_are_listed(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> 
     assert err == ""
     lines = out.splitlines()
     assert lines[0].split() == ["NAME", "SIZE", "RATE", "LICENCE", "AT", "HAND", "WHAT", "IT", "IS"]
-    assert [line.split()[0] for line in lines[1:]] == ["starter", "debug", "clapsep", "audiosep", "lassnet", "uss"]
+    names = ["starter", "debug", "clapsep", "audiosep", "lassnet", "uss", "flowsep"]
+    assert [line.split()[0] for line in lines[1:]] == names
     assert "32000 Hz" in lines[2]
     assert "yes" in lines[2]
     at = lines[0].index("AT HAND")

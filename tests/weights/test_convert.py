@@ -241,7 +241,7 @@ def test_files_in_each_others_place(pair: tuple[Path, Path], tokenizer: Path, tm
     with pytest.raises(WeightsError, match=r"best_model\.ckpt is a file of CLAPSep \(--weights\)"):
         load_clap(weights, tokenizer="none")
     torch.save({"w": torch.ones(2)}, tmp_path / "other.pt")
-    with pytest.raises(WeightsError, match=r"other\.pt holds none of CLAPSep, AudioSep, LASS-Net, USS"):
+    with pytest.raises(WeightsError, match=r"other\.pt holds none of CLAPSep, AudioSep, LASS-Net, USS, FlowSep"):
         read_system(tmp_path / "other.pt", clap, tokenizer)
     with pytest.raises(WeightsError, match=r"other\.pt holds no CLAP"):
         read_system(weights, tmp_path / "other.pt", tokenizer)
