@@ -18,6 +18,7 @@ from soundsieve import audio
 CLIPS = Path(__file__).parent / "clips"
 FOLDER = Path(__file__).parent.parent / "src" / "soundsieve" / "studio" / "recordings"
 SAMPLE_RATE, SECONDS = 32000, 8
+FADE_S = 0.03
 PARTS = (  # clip, seconds from the start, level (RMS over the whole)
     ("librispeech/man-speaking/2518-154825-0000.ogg", 0.25, 0.080),
     ("olpc-berklee/bird-chirping/chirping-1-0.ogg", 0.0, 0.050),
@@ -26,7 +27,7 @@ PARTS = (  # clip, seconds from the start, level (RMS over the whole)
 HEAD = """# The recordings that the studio offers
 
 `farmyard.ogg` is a mixture of three clips from the test split of the bundled corpus: no model was trained on them.
-Each was shifted and scaled. `benchmarks/make_studio_example.py` made it and says how they were chosen. "A dog in the
+Each was shifted, faded at its ends and scaled. `benchmarks/make_studio_example.py` made it and says how they were chosen. "A dog in the
 rain" is the mixture of `soundsieve demo`, whose credits are in `embedded/demo/CREDITS.md`.
 
 | what | licence | credit |
@@ -42,7 +43,10 @@ def main() -> None:
         samples, _ = audio.decode(CLIPS / name)
         part = np.zeros_like(mixture)
         start = round(start_s * SAMPLE_RATE)
-        heard = samples[0, : len(part) - start]
+        heard = samples[0, : len(part) - start].copy()
+        fade = np.linspace(0, 1, round(FADE_S * SAMPLE_RATE), dtype=np.float32)
+        heard[: len(fade)] *= fade
+        heard[-len(fade) :] *= fade[::-1]
         part[start : start + len(heard)] = heard
         mixture += part * (level / np.sqrt(np.mean(part**2)))
         row = rows[name]

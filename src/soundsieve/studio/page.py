@@ -94,7 +94,7 @@ class Studio:
         exclude: str,
         like: Sequence[str] | None,
         unlike: Sequence[str] | None,
-        part: Mapping[str, float] | None,
+        part: Mapping[str, Any] | None,
         request: gr.Request,
     ) -> AsyncGenerator[Message, None]:
         """Ask, and tell how far it is until the answer is there."""
@@ -111,7 +111,7 @@ class Studio:
         if errors or visit.recording_id is None:
             yield self._message(visit, errors=errors or {"source": "Choose a recording first."})
             return
-        region = (part.get("start"), part.get("end")) if part else None
+        region: Any = (part.get("start"), part.get("end")) if part else None  # it checks itself
         try:
             question = Question(text, tuple(exclude.split(",")), clips["like"], clips["unlike"], region=region)
             job = visit.job = self.engine.submit(visit.recording_id, question, person=_name(request))

@@ -181,8 +181,12 @@ export class Lanes {
     });
   }
 
-  /** The arrow keys move a moment by a tenth of a second, with shift by one. */
+  /** The arrow keys move a moment by a tenth of a second, with shift by one; Enter asks, as it does in every field. */
   step(event) {
+    if (event.key === "Enter") {
+      find("ask-button").click();
+      return;
+    }
     const direction = { ArrowUp: 1, ArrowDown: -1 }[event.key];
     const now = readSeconds(event.target.value);
     if (direction && !Number.isNaN(now)) {

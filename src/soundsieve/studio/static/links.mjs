@@ -31,7 +31,7 @@ export function downloads(groups) {
       { className: "download" },
       title + " ",
       ...Object.entries(links).map(([kind, href]) =>
-        make("a", { href, download: "", "aria-label": "Download " + title.toLowerCase() + " as " + kind }, kind.toUpperCase()),
+        make("a", { href, download: "", "aria-label": "Download " + title.toLowerCase() + " as " + kind }, "\u2193 " + kind.toUpperCase()),
       ),
     ),
   );

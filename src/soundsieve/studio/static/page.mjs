@@ -2,7 +2,7 @@
 //
 // Gradio owns the fields, the upload, the microphone and the queue; every message of the server is the whole state.
 
-import { address, fetched, find, say } from "./dom.mjs";
+import { address, fetched, find, say, sentence } from "./dom.mjs";
 import { Desk } from "./desk.mjs";
 import { Lanes, momentButtons, soundPath } from "./lanes.mjs";
 import { downloads, trackLinks, trackPath } from "./links.mjs";
@@ -66,6 +66,7 @@ export class Page {
       this.draw();
       if (fresh) {
         this.listen("target");
+        this.bringIntoView();
       }
     }
     this.setStage();
@@ -274,6 +275,14 @@ export class Page {
     }
   }
 
+  /** An answer that begins too far down is not seen, above all on a phone. */
+  bringIntoView() {
+    if (find("listen-title").getBoundingClientRect().bottom > 0.6 * innerHeight) {
+      const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+      find("listen").scrollIntoView({ block: "start", behavior: still ? "auto" : "smooth" });
+    }
+  }
+
   /** To the first field that is wrong. */
   focusWrong() {
     const wrong = Object.keys(FIELDS).find((field) => this.state.errors[field]);
@@ -363,8 +372,9 @@ export class Page {
   async watchModel() {
     try {
       const health = await (await fetched(address("health"))).json();
-      say(find("model"), health.ready ? "" : "The model is loading. You can ask already: it will answer as soon as it can.");
-      if (health.ready) {
+      const loading = "The model is loading. You can ask already: it will answer as soon as it can.";
+      say(find("model"), health.ready ? "" : health.state === "loading" ? loading : sentence(health.state));
+      if (health.state !== "loading") {
         return;
       }
     } catch (error) {
