@@ -95,16 +95,25 @@ def faint(page: Page) -> list[str]:
 
 
 def too_wide(page: Page) -> list[str]:
-    """Elements that reach past the right edge, if the page can be scrolled sideways."""
+    """What reaches past the right edge of the window, whether one can scroll there or it is cut off.
+
+    What lies in something that scrolls by itself, and does not reach past the edge, may be wider.
+    """
     return list(
         page.evaluate(
             """() => {
               const width = document.documentElement.clientWidth;
-              if (document.scrollingElement.scrollWidth <= width) return [];
-              return [...document.body.querySelectorAll("*")]
-                .filter((one) => one.getBoundingClientRect().right > width + 1)
-                .map((one) => `${one.tagName.toLowerCase()}#${one.id}.${one.className}`)
-                .slice(0, 10);
+              const scrolls = (one) => ["auto", "scroll"].includes(getComputedStyle(one).overflowX);
+              const reaches = (one) => one.getBoundingClientRect().right > width + 1;
+              const found = [...document.body.querySelectorAll("*")].filter((one) => {
+                if (!one.checkVisibility() || !reaches(one)) return false;
+                for (let over = one.parentElement; over; over = over.parentElement) {
+                  if (over !== document.body && scrolls(over) && !reaches(over)) return false;
+                }
+                return true;
+              });
+              if (document.scrollingElement.scrollWidth > width) found.push(document.documentElement);
+              return found.map((one) => `${one.tagName.toLowerCase()}#${one.id}.${one.className}`).slice(0, 10);
             }"""
         )
     )

@@ -46,9 +46,12 @@ def test_faint_text_is_found(page: Page, style: str, found: int) -> None:
     assert len(faint(page)) == found
 
 
-def test_what_reaches_past_the_edge_is_found(page: Page) -> None:
-    page.set_content(f"<meta name=viewport content='width=device-width'>{WORDS}<div style='width: 500px'>wide</div>")
-    assert too_wide(page)
+@pytest.mark.parametrize(
+    ("around", "found"), [("", True), ("overflow: hidden", True), ("overflow-x: auto", False), ("display: none", False)]
+)
+def test_what_reaches_past_the_edge_is_found(page: Page, around: str, found: bool) -> None:
+    page.set_content(f"{WORDS}<div style='{around}'><div style='width: 500px'>wide</div></div>")
+    assert bool(too_wide(page)) == found
 
 
 def test_a_focus_that_is_not_seen_is_found(page: Page) -> None:
