@@ -27,8 +27,8 @@ PARTS = (  # clip, seconds from the start, level (RMS over the whole)
 HEAD = """# The recordings that the studio offers
 
 `farmyard.ogg` is a mixture of three clips from the test split of the bundled corpus: no model was trained on them.
-Each was shifted, faded at its ends and scaled. `benchmarks/make_studio_example.py` made it and says how they were chosen. "A dog in the
-rain" is the mixture of `soundsieve demo`, whose credits are in `embedded/demo/CREDITS.md`.
+Each was shifted, faded at its ends and scaled. `benchmarks/make_studio_example.py` made it and says how they were
+chosen. "A dog in the rain" is the mixture of `soundsieve demo`, whose credits are in `embedded/demo/CREDITS.md`.
 
 | what | licence | credit |
 | --- | --- | --- |
