@@ -246,3 +246,30 @@ def test_a_password_covers_page_and_api(tmp_path: Path) -> None:
         assert client.get("/health").status_code == 200
         assert client.get("/docs", auth=("me", "word")).status_code == 200
         assert client.get("/api/recordings/x", auth=("me", "word")).status_code == 404
+
+
+def test_what_is_uploaded_by_way_of_the_page_has_the_same_limit(
+    client: TestClient, running: tuple[TestClient, GatedSystem, Store]
+) -> None:
+    incoming = running[2].incoming
+    small = client.post("/gradio_api/upload", files={"files": ("../../street.wav", wav(0.1))})
+    assert small.status_code == 200
+    (path,) = small.json()
+    assert incoming in Path(path).parents
+    assert Path(path).name == "street.wav"
+    Path(path).unlink()
+    large = client.post("/gradio_api/upload", files={"files": ("street.wav", bytes(4_000_001))})
+    assert large.status_code == 413
+    assert not [path for path in incoming.rglob("*") if path.is_file()]
+
+
+def test_the_page_gives_out_no_files_of_others(
+    client: TestClient, running: tuple[TestClient, GatedSystem, Store], tmp_path: Path
+) -> None:
+    recording = running[2].get(added(client))
+    secret = tmp_path / "secret.txt"
+    secret.write_text("mine")
+    for path in (recording.path, secret, Path(__file__), Path("pyproject.toml").resolve(), Path("/etc/passwd")):
+        for address in (f"/gradio_api/file={path}", f"/file={path}", f"/gradio_api/file/{path}"):
+            answer = client.get(address)
+            assert answer.status_code in (403, 404), address

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from soundsieve import __version__
+from soundsieve.audio import Written
 from soundsieve.errors import AudioError, ConfigError, QueryError, SoundsieveError, WeightsError
 from soundsieve.studio import tracks
 from soundsieve.studio.engine import Engine, Job, State
@@ -348,7 +349,7 @@ def _gains(levels: Sequence[str]) -> dict[str, float | None]:
     return gains
 
 
-def _file(written: tracks.Written, name: str) -> FileResponse:
+def _file(written: Written, name: str) -> FileResponse:
     """A download. What has to be told about the file is in the header ``X-Note``."""
     note = {} if written.note is None else {"X-Note": written.note.encode("ascii", "replace").decode()}
     return FileResponse(written.path, filename=name, headers={**_UNCACHED, **note})

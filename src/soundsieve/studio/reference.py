@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -87,7 +87,7 @@ def _kind(schema: Mapping[str, Any], shapes: Mapping[str, Any]) -> str:
     return names.get(kind, kind)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     first = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     rest = "".join(
         f'<tr><th scope="row"><code>{escape(row[0])}</code></th>'

@@ -84,7 +84,7 @@ def build(
 
     if auth is not None:
         checked_auth(auth)
-    app.add_middleware(Guard, limits=limits, room=engine.store.room, auth=auth, **guard)  # type: ignore[arg-type]
+    app.add_middleware(Guard, limits=limits, room=engine.store.room, auth=auth, **guard)
 
     def mount() -> None:
         gradio.mount_gradio_app(
