@@ -85,7 +85,7 @@ class SmoothSnake(nn.Module):
         y = torch.stack(halves, dim=-1).flatten(-2)
         alpha, beta = self.alpha.exp()[:, None, None], self.beta.exp()[:, None, None]
         z = F.pad(y + torch.sin(alpha * y).square() / (beta + 1e-9), (5, 6, 0, 0), mode="replicate")
-        back = self.taps.flip(0).expand(channels, 1, 1, -1).to(x.dtype)
+        back = self.taps.expand(channels, 1, 1, -1).to(x.dtype)
         return F.conv2d(z, back, stride=(1, 2), groups=channels)
 
     def _by_strips(self, x: Tensor, out: Tensor) -> None:
@@ -97,7 +97,7 @@ class SmoothSnake(nn.Module):
         length, channels = x.shape
         alpha = self.alpha.exp()
         bend = alpha / (self.beta.exp() + 1e-9)
-        back = (self.taps.flip(0) / alpha[:, None]).view(channels, 1, 1, TAPS)
+        back = (self.taps / alpha[:, None]).view(channels, 1, 1, TAPS)
         size = min(max(_STRIP // channels, 2 * _BLOCK), length)
         blocks = -(-(size + 2 * _EDGE) // _BLOCK)
         double = torch.from_numpy(_doubling())
