@@ -154,7 +154,7 @@ class Studio:
         except SoundsieveError as error:
             yield self._message(visit, errors={"source": sentence(error)}), None
         else:
-            yield self._message(visit, said="The recording is open. Say what you want to hear."), None
+            yield self._message(visit, said="Say what you want to hear."), None
         finally:
             Path(path).unlink(missing_ok=True)
 
