@@ -11,17 +11,25 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from soundsieve import __version__
 from soundsieve.audio import Written
 from soundsieve.errors import AudioError, ConfigError, QueryError, SoundsieveError, WeightsError
 from soundsieve.studio import tracks
-from soundsieve.studio.engine import Engine, Job, State
+from soundsieve.studio.engine import Engine, Job
 from soundsieve.studio.limits import BusyError, CancelledError, FullError, GoneError, TooLargeError
-from soundsieve.studio.question import Question
-from soundsieve.studio.store import Recording, Track
+from soundsieve.studio.shapes import (
+    Health,
+    JobShown,
+    Problem,
+    QuestionAsked,
+    RecordingShown,
+    TrackShown,
+    job_shown,
+    recording_shown,
+    track_shown,
+)
 
 PERSON = "soundsieve-person"
 """The cookie that tells people apart, for fair turns and nothing else."""
@@ -49,80 +57,6 @@ _Levels = Annotated[
     list[str] | None,
     Query(alias="track", description="`ID:GAIN_DB` of a track that is heard, such as `abc:-6`; once for each."),
 ]
-
-
-class Problem(BaseModel):
-    """What went wrong, in a sentence."""
-
-    error: str
-
-
-class Span(BaseModel):
-    """A stretch of the recording, in seconds."""
-
-    start: float
-    end: float
-
-
-class TrackShown(BaseModel):
-    """The answer to one question."""
-
-    id: str
-    description: str = Field(description="What was asked, in a phrase.")
-    presence: float | None = Field(description="How likely it is that the sound is there, 0 to 1.")
-    found: bool = Field(description="Whether that is enough to say that it is.")
-    spans: list[Span] = Field(description="Where it was found.")
-    seconds_taken: float
-    command: str = Field(description="The command line that does the same.")
-    python: str = Field(description="The lines of Python that do the same.")
-
-
-class RecordingShown(BaseModel):
-    """A recording in the studio. Who knows its id may use it."""
-
-    id: str
-    name: str
-    seconds: float
-    sample_rate: int = Field(description="Hz.")
-    channels: int
-    kept_minutes: float = Field(description="How long it stays after it was last used.")
-    tracks: list[TrackShown]
-
-
-class QuestionAsked(BaseModel):
-    """What to take out of a recording: words, example clips, a stretch of the recording itself, or several of these."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    text: str = Field("", description="What to extract, in words.", examples=["a dog barking"])
-    exclude: list[str] = Field([], description="What to leave out, in words.", examples=[["rain falling"]])
-    like: list[str] = Field([], description="Ids of recordings that sound like it.", examples=[[]])
-    unlike: list[str] = Field([], description="Ids of recordings that sound like what to leave out.", examples=[[]])
-    region: Span | None = Field(None, description="A stretch of the recording as one more example.", examples=[None])
-    invert: bool = Field(False, description="Whether everything else is wanted instead.", examples=[False])
-
-
-class JobShown(BaseModel):
-    """A question on its way."""
-
-    id: str
-    recording: str
-    state: State
-    progress: float = Field(description="How much is done, 0 to 1.")
-    before: int = Field(description="How many questions are answered before this one is begun.")
-    words: str = Field(description="What is going on, in words; if it failed, why.")
-    track: TrackShown | None
-
-
-class Health(BaseModel):
-    """Whether the studio can answer."""
-
-    ready: bool
-    state: str = Field(description="loading, ready, or why the model cannot be loaded.")
-    model: str
-    version: str
-    working: int
-    waiting: int
 
 
 def routes(engine: Engine) -> APIRouter:
@@ -179,12 +113,12 @@ def routes(engine: Engine) -> APIRouter:
         finally:
             place.unlink(missing_ok=True)
         response.set_cookie(PERSON, person, httponly=True, samesite="strict")
-        return _recording(recording, limits.keep_minutes)
+        return recording_shown(recording, limits.keep_minutes)
 
     @router.get("/api/recordings/{id}", tags=["recordings"])
     def get_recording(id: _Id) -> RecordingShown:
         """A recording, with its tracks so far."""
-        return _recording(store.get(id), limits.keep_minutes)
+        return recording_shown(store.get(id), limits.keep_minutes)
 
     @router.delete("/api/recordings/{id}", status_code=204, tags=["recordings"])
     def remove_recording(id: _Id) -> None:
@@ -194,11 +128,7 @@ def routes(engine: Engine) -> APIRouter:
     @router.post("/api/recordings/{id}/tracks", status_code=202, tags=["tracks"])
     async def ask(id: _Id, asked: Annotated[QuestionAsked, Body()], wait: _Wait = 0.0) -> JobShown:
         """Ask for a sound. The answer is a job, which ends in a track."""
-        region = None if asked.region is None else (asked.region.start, asked.region.end)
-        question = Question(
-            asked.text, tuple(asked.exclude), tuple(asked.like), tuple(asked.unlike), asked.invert, region
-        )
-        return await _looked_at(engine, engine.submit(id, question), wait)
+        return await _looked_at(engine, engine.submit(id, asked.question()), wait)
 
     @router.get("/api/jobs/{job}", tags=["jobs"])
     async def get_job(job: _Id, wait: _Wait = 0.0) -> JobShown:
@@ -215,12 +145,12 @@ def routes(engine: Engine) -> APIRouter:
     async def cancel_job(job: _Id) -> JobShown:
         """Give a question up."""
         engine.cancel(engine.job(job))
-        return _job(engine, engine.job(job))
+        return job_shown(engine, engine.job(job))
 
     @router.get("/api/recordings/{id}/tracks/{track}", tags=["tracks"])
     def get_track(id: _Id, track: _Id) -> TrackShown:
         """The answer to one question."""
-        return _track(store.track(id, track))
+        return track_shown(store.track(id, track))
 
     @router.delete("/api/recordings/{id}/tracks/{track}", status_code=204, tags=["tracks"])
     def remove_track(id: _Id, track: _Id) -> None:
@@ -280,56 +210,19 @@ _BYTES = {"type": "string", "format": "binary"}
 _UNCACHED = {"Cache-Control": "no-store"}
 
 
-def _recording(recording: Recording, kept_minutes: float) -> RecordingShown:
-    return RecordingShown(
-        id=recording.id,
-        name=recording.name,
-        seconds=recording.seconds,
-        sample_rate=recording.sample_rate,
-        channels=recording.channels,
-        kept_minutes=kept_minutes,
-        tracks=[_track(track) for track in list(recording.tracks.values())],
-    )
-
-
-def _track(track: Track) -> TrackShown:
-    return TrackShown(
-        id=track.id,
-        description=track.description,
-        presence=track.presence,
-        found=track.found,
-        spans=[Span(start=start, end=end) for start, end in track.spans],
-        seconds_taken=track.seconds_taken,
-        command=track.command,
-        python=track.python,
-    )
-
-
-def _job(engine: Engine, job: Job) -> JobShown:
-    return JobShown(
-        id=job.id,
-        recording=job.recording_id,
-        state=job.state,
-        progress=job.progress,
-        before=engine.before(job),
-        words=engine.words(job),
-        track=None if job.track is None else _track(job.track),
-    )
-
-
 async def _looked_at(engine: Engine, job: Job, wait_s: float) -> JobShown:
     """A job, once it has ended or so many seconds have passed."""
     deadline = asyncio.get_running_loop().time() + wait_s
     while not job.ended.is_set() and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(_LOOK_S)
-    return _job(engine, job)
+    return job_shown(engine, job)
 
 
 async def _events(engine: Engine, job: Job) -> AsyncIterator[str]:
     told = None
     while True:
         ended = job.ended.is_set()  # before it is looked at: what is told last is the end
-        now = _job(engine, job).model_dump_json()
+        now = job_shown(engine, job).model_dump_json()
         if now != told:
             yield f"event: {json.loads(now)['state']}\ndata: {now}\n\n"
         if ended:
