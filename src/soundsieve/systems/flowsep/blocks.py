@@ -18,6 +18,7 @@ from soundsieve.nn.resunet import for_answers
 from soundsieve.nn.strips import MANY, Rows, by_strips
 
 _LARGE = 1024  # places from which on a map is worth the effort
+_HEAVY = 2**18  # pairs of channels from which on transformed weights, 18 MB of them, are too much to keep
 _AT_ONCE = 2**18  # values that are summed up at once: 1 MB
 
 
@@ -65,8 +66,8 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         """``(B, inputs, N, F)`` to ``(B, outputs, N, F)``; ``time`` is ``(B, time_width)``, after its SiLU."""
         shift = None if self.time is None else self.time(time)
-        has_many = min(self.conv1.in_channels, self.conv1.out_channels) >= MANY
-        if has_many and is_large(self.conv1, x):
+        inputs, outputs = self.conv1.in_channels, self.conv1.out_channels
+        if min(inputs, outputs) >= MANY and max(inputs, outputs) * outputs < _HEAVY and is_large(self.conv1, x):
             x = x.contiguous(memory_format=torch.channels_last)
             maps = [self._in_strips(x[i : i + 1], None if shift is None else shift[i]) for i in range(len(x))]
             return maps[0] if len(maps) == 1 else torch.cat(maps)
