@@ -307,6 +307,9 @@ class Separator:
         """
         how = How(segment_s, overlap, batch, threshold, agreement, settings)
         stream, asked = self._split(mixture, queries, sample_rate, how, progress, later=True)
+        warning = self._system_for(how).warning_of_rest
+        if warning is not None:
+            warnings.warn(warning, stacklevel=2)
         with stream:
             blocks = list(stream)
         flat = getattr(mixture, "ndim", 2) == 1

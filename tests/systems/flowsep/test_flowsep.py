@@ -250,6 +250,8 @@ def test_what_is_left_is_warned_of(separator: Separator, tmp_path: Path) -> None
         found.save(tmp_path / "rest.wav", part="residual")
     with pytest.warns(UserWarning, match="still holds the sound"):
         separator.extract_file(SOUND, "a dog", sample_rate=RATE, residual=tmp_path / "rest.wav")
+    with pytest.warns(UserWarning, match="still holds the sound"):
+        separator.split(SOUND, ["a dog"], sample_rate=RATE)
     projected = separator.separate(SOUND, "a dog", sample_rate=RATE, settings={"project": True})
     projected.save(tmp_path / "rest.wav", part="residual")
     found.save(tmp_path / "sound.wav")
