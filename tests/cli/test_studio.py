@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import signal
 import socket
 import sys
@@ -19,6 +20,7 @@ from soundsieve.studio.engine import Engine
 from soundsieve.studio.limits import Limits
 
 Run = Callable[..., tuple[int, str, str]]
+APP = Path(__file__).parent.parent.parent / "app.py"
 
 
 class Served:
@@ -149,6 +151,19 @@ def test_without_gradio_it_says_what_to_install(studio: Run, monkeypatch: pytest
     code, _, err = studio()
     assert code == 2
     assert "install soundsieve with its extra 'studio'" in err
+
+
+def test_a_space_runs_the_same_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("soundsieve.cli.studio.studio", lambda **options: asked.update(options))
+    monkeypatch.setenv("SPACE_HOST", "me-studio.hf.space")
+    monkeypatch.delenv("SOUNDSIEVE_AUTH", raising=False)
+    runpy.run_path(str(APP), run_name="app")
+    assert asked == {}, "importing it starts nothing"
+    runpy.run_path(str(APP), run_name="__main__")
+    assert (asked["host"], asked["port"], asked["auth"]) == ("0.0.0.0", 7860, None)
+    assert asked["allow_host"] == ["me-studio.hf.space"]
+    assert asked["allow_frame"] == ["https://huggingface.co"]
 
 
 def test_a_studio_that_is_terminated_leaves_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Literal
@@ -14,7 +15,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response, StreamingRes
 from starlette.concurrency import run_in_threadpool
 
 from soundsieve import __version__
-from soundsieve.audio import Written
+from soundsieve.audio import READABLE, Written
 from soundsieve.errors import AudioError, ConfigError, QueryError, SoundsieveError, WeightsError
 from soundsieve.studio import tracks
 from soundsieve.studio.engine import Engine, Job
@@ -30,6 +31,7 @@ from soundsieve.studio.shapes import (
     recording_shown,
     track_shown,
 )
+from soundsieve.studio.store import plain_name
 
 PERSON = "soundsieve-person"
 """The cookie that tells people apart, for fair turns and nothing else."""
@@ -100,7 +102,8 @@ def routes(engine: Engine) -> APIRouter:
         if request.headers.get("content-type", "").startswith("multipart/"):
             raise ConfigError("send the file itself as the body, not a form: curl --data-binary @street.wav ...")
         person = request.cookies.get(PERSON) or secrets.token_urlsafe(18)
-        place = store.incoming / secrets.token_urlsafe(18)
+        suffix = os.path.splitext(plain_name(name))[1].lower()  # of the few kinds that only their names tell
+        place = store.incoming / (secrets.token_urlsafe(18) + (suffix if suffix in READABLE else ""))
         try:
             size = 0
             with place.open("xb") as file:
@@ -128,7 +131,8 @@ def routes(engine: Engine) -> APIRouter:
     @router.post("/api/recordings/{id}/tracks", status_code=202, tags=["tracks"])
     async def ask(id: _Id, asked: Annotated[QuestionAsked, Body()], wait: _Wait = 0.0) -> JobShown:
         """Ask for a sound. The answer is a job, which ends in a track."""
-        return await _looked_at(engine, engine.submit(id, asked.question()), wait)
+        job = await run_in_threadpool(lambda: engine.submit(id, asked.question()))  # the first one waits for torch
+        return await _looked_at(engine, job, wait)
 
     @router.get("/api/jobs/{job}", tags=["jobs"])
     async def get_job(job: _Id, wait: _Wait = 0.0) -> JobShown:
