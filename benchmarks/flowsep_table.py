@@ -13,6 +13,7 @@ The models are those of recipes/flowsep/small*.yaml, in runs/ where these leave 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import sys
 import time
@@ -61,8 +62,7 @@ MODELS = {"flow": "flowsep-small", "diffusion": "flowsep-small_diffusion", "refl
 def all_rows() -> list[Row]:
     rows = [Row(model, steps) for model in ("flow", "diffusion") for steps in reversed(STEPS)]
     rows += [Row("reflow", steps) for steps in (1, 2, 5)]
-    rows += [Row("flow", 10, guidance=guidance) for guidance in (1.5, 2.0, 3.0)]
-    rows += [Row("flow", 5, sampler="heun")]
+    rows += [Row("flow", 10, guidance=2.0), Row("flow", 5, sampler="heun")]
     return rows + [Row(name) for name in WITHOUT]
 
 
@@ -188,6 +188,15 @@ def run_all(make: Callable[[Row], dict[str, Any]], rows: list[Row], jobs: int) -
     return [done[row] for row in rows]
 
 
+def merged(rows: list[Row], new: list[dict[str, Any]], path: Path | None, mixtures: int) -> list[dict[str, Any]]:
+    """New figures, and those that a file of earlier ones has of the other rows, in order."""
+    old = json.loads(path.read_text("utf-8")) if path is not None and path.is_file() else {"rows": [], "mixtures": 0}
+    found = {}
+    for row in [*(old["rows"] if old["mixtures"] == mixtures else []), *new]:
+        found[Row(row["model"], row["steps"], row["sampler"], row["guidance"])] = row
+    return [found[row] for row in rows if row in found]
+
+
 @dataclass(frozen=True)
 class Measure:
     """`measure` of given models and mixtures, for other processes."""
@@ -203,6 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs", help="of all runs")
     parser.add_argument("--mixtures", type=int, default=100)
+    parser.add_argument("--models", nargs="*", help="measure these alone; other rows of the output file stay")
     parser.add_argument("--jobs", type=int, default=2, help="rows at a time, each on one core")
     parser.add_argument("--example", type=int, default=0, help="which mixture is drawn")
     parser.add_argument("--output", type=Path, help="where to write the figures as JSON")
@@ -210,7 +220,9 @@ def main() -> None:
     options = parser.parse_args()
     there = {model for model in MODELS if weights(options.folder, model).is_file()}
     rows = [row for row in all_rows() if row.model in there or row.model in WITHOUT]
-    measured = run_all(Measure(options.folder, options.mixtures), rows, options.jobs)
+    chosen = [row for row in rows if options.models is None or row.model in options.models]
+    new = run_all(Measure(options.folder, options.mixtures), chosen, options.jobs)
+    measured = merged(rows, new, options.output, options.mixtures)
     runs = {}
     for model in sorted(there, key=list(MODELS).index):
         log = (options.folder / MODELS[model] / "log.csv").read_text("utf-8").splitlines()
