@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,15 @@ def test_every_row_is_the_mean_of_its_band() -> None:
     assert np.allclose(weights.sum(0), 1, atol=2e-3)  # a flat spectrum stays flat
     assert weights.min() >= 0
     assert np.all(weights.max(1)[:-1] > 0)  # and no bin is left out
+
+
+def test_high_rates_take_little_memory() -> None:
+    tracemalloc.start()
+    try:
+        pictures._row_weights(1_000_000, 2**15)
+        assert tracemalloc.get_traced_memory()[1] < 150e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("samples", [1, 7, 4000])

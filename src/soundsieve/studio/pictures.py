@@ -94,16 +94,14 @@ def frequency_marks(sample_rate: int) -> list[tuple[float, str]]:
 def _row_weights(sample_rate: int, n_fft: int) -> npt.NDArray[np.float32]:
     """Weights ``(bins, ROWS)`` that average the bins of each row's band.
 
-    A bin's power is spread evenly from half a bin below it to half a bin above. The running sum over the bins, read at
-    both ends of a band (between the bins it is a straight line), then gives the power in the band, also where the band
-    is narrower than a bin; over the width of the band that is its mean.
+    A bin's power is spread evenly from half a bin below it to half a bin above: it counts by the part of that which lies
+    within the band, over the width of the band, which may be narrower than a bin.
     """
-    bins = n_fft // 2 + 1
+    bins = np.arange(n_fft // 2 + 1)[:, None]
     ends = np.linspace(0, _mel(sample_rate / 2), ROWS + 1)
     edges = 700 * (10 ** (ends / 2595) - 1) * n_fft / sample_rate  # in bins
-    running = np.tril(np.ones((bins + 1, bins)), -1)  # row k: the sum of the bins below k
-    at_edges = np.array([np.interp(edges, np.arange(bins + 1) - 0.5, of_bin) for of_bin in running.T])
-    weights: npt.NDArray[np.float32] = (np.diff(at_edges, axis=1) / np.diff(edges)).astype(np.float32)
+    shared = np.minimum(edges[1:], bins + 0.5) - np.maximum(edges[:-1], bins - 0.5)
+    weights: npt.NDArray[np.float32] = (np.maximum(shared, 0) / np.diff(edges)).astype(np.float32)
     return weights
 
 
