@@ -94,8 +94,8 @@ def frequency_marks(sample_rate: int) -> list[tuple[float, str]]:
 def _row_weights(sample_rate: int, n_fft: int) -> npt.NDArray[np.float32]:
     """Weights ``(bins, ROWS)`` that average the bins of each row's band.
 
-    A bin's power is spread evenly from half a bin below it to half a bin above: it counts by the part of that which lies
-    within the band, over the width of the band, which may be narrower than a bin.
+    A bin's power is spread evenly from half a bin below it to half a bin above. The part of that which lies within the
+    band counts, over the width of the band, which may be narrower than a bin.
     """
     bins = np.arange(n_fft // 2 + 1)[:, None]
     ends = np.linspace(0, _mel(sample_rate / 2), ROWS + 1)
