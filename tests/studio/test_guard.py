@@ -164,7 +164,8 @@ def test_no_other_page_may_read_an_answer_or_lend_it_scripts() -> None:
         ("", 401),
     ],
 )
-def test_a_password_is_asked_for(given: str, status: int) -> None:
+def test_a_password_is_asked_for(given: str, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_WRONG_S", 0.01)
     answer = request(guard(auth="me:pass:word"), "/api/recordings/x", authorization=given)
     assert answer.status == status
     if status == 401:

@@ -68,3 +68,5 @@ def test_closing_wakes_who_waits_for_work() -> None:
     assert turns.close() == []
     worker.join(5)
     assert taken == [None]
+    with pytest.raises(BusyError, match="closing"):
+        turns.put("a", "a1")

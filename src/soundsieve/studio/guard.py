@@ -40,6 +40,7 @@ _SMALL_BYTES = 1_000_000
 _AROUND_BYTES = 100_000  # what a form puts around a file
 _PATIENCE_S = 60.0
 _DRAINED = 3
+_WRONG_S = 0.5
 
 # Gradio's page has scripts in its HTML and makes functions of strings. Whatever they want, it is from here.
 _CSP = (
@@ -102,6 +103,8 @@ class Guard:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         refused = self._refused(scope, headers)
         if refused is not None:
+            if refused[0] == 401 and "authorization" in headers:
+                await asyncio.sleep(_WRONG_S)  # guessing takes time
             await self._say(*refused, send=send)
             return
         await self._passed(scope, headers, receive, send)

@@ -37,9 +37,11 @@ class Turns(Generic[Item]):
         """Let somebody wait with one more thing.
 
         Raises:
-            BusyError: there is no seat left.
+            BusyError: there is no seat left, or this is closed.
         """
         with self._change:
+            if self._closed:
+                raise BusyError("the studio is closing")
             if len(self) >= self._limits.max_waiting:
                 raise BusyError(f"{len(self)} questions are waiting already: try again in a minute")
             own = self._waiting.get(person, ())
