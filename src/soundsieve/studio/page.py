@@ -57,10 +57,7 @@ class Studio:
 
     def greet(self, request: gr.Request) -> Message:
         """A page was opened."""
-        self._visits[_name(request)] = Visit()
-        while len(self._visits) > _MOST_VISITS:
-            self._visits.popitem(last=False)
-        return self._message(Visit())
+        return self._message(self._visit(request))
 
     def leave(self, request: gr.Request) -> None:
         """A page was closed: nothing of it is kept."""
@@ -141,7 +138,10 @@ class Studio:
             self.engine.cancel(job)
 
     def _visit(self, request: gr.Request) -> Visit:
-        return self._visits.setdefault(_name(request), Visit())
+        visit = self._visits.setdefault(_name(request), Visit())
+        while len(self._visits) > _MOST_VISITS:
+            self._visits.popitem(last=False)
+        return visit
 
     def _take(self, path: str | None, name: str, request: gr.Request) -> Iterator[tuple[Message, None]]:
         """Open a recording; what Gradio received is deleted."""
@@ -292,6 +292,7 @@ def build(engine: Engine, limits: Limits) -> gr.Blocks:
                 unlike = gr.File(
                     label="Clips of what to leave out", file_count="multiple", elem_id="ask-unlike", height=130
                 )
+        with gr.Column(elem_id="working"):
             gr.HTML(_static("asked.html"), **plain)
             cancel = gr.Button("Cancel", elem_id="cancel", size="sm")
         gr.HTML(_static("listen.html"), **plain)

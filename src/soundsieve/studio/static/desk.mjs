@@ -59,20 +59,22 @@ export class Desk {
       this.mixChanged();
       this.changed();
     });
-    const remove = make("button", { type: "button", className: "quiet", "aria-label": "Remove " + track.description }, "Remove");
+    const named = "Remove " + track.description;
+    const remove = make("button", { type: "button", className: "quiet", "aria-label": named }, "Remove");
     remove.addEventListener("click", () => this.remove(track.id));
     const label = make("label", { className: "unseen", htmlFor: id }, "Volume of " + track.description);
+    const volume = make("span", { className: "level" }, label, level, told);
     return make(
       "li",
       { className: "track" },
       make("div", { className: "about" }, name, make("span", { className: "faint" }, track.verdict)),
-      make("div", { className: "controls" }, mute, solo, make("span", { className: "level" }, label, level, told), remove),
+      make("div", { className: "controls" }, mute, solo, volume, remove),
     );
   }
 
   toggle(word, setting, track, of) {
-    const label = word + " " + track.description;
-    const button = make("button", { type: "button", className: "toggle", "aria-pressed": "false", "aria-label": label }, word);
+    const named = { "aria-label": word + " " + track.description, "aria-pressed": "false" };
+    const button = make("button", { type: "button", className: "toggle", ...named }, word);
     button.addEventListener("click", () => {
       of[setting] = !of[setting];
       button.setAttribute("aria-pressed", String(of[setting]));

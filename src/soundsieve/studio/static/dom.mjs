@@ -43,7 +43,7 @@ export async function fetched(path, options) {
   if (!answer.ok) {
     const told = await answer.json().catch(() => ({}));
     const words = told.error || told.detail;
-    throw new Error(typeof words === "string" ? sentence(words) : "The studio answered with an error (" + answer.status + ").");
+    throw new Error(sentence(typeof words === "string" ? words : "the studio answered with error " + answer.status));
   }
   return answer;
 }

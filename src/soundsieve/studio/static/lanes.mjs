@@ -1,15 +1,11 @@
 // The recording's picture, and those of a track's target and rest below it: one time axis, one line where it plays.
 
 import { address, find, make, say } from "./dom.mjs";
+import { soundPath } from "./links.mjs";
 import { between, clock, complaint, readSeconds, stretch, timeMarks } from "./timeline.mjs";
 
 const DRAG_PX = 5;
 const NAMES = { mixture: "the recording", target: "what was asked for", rest: "everything else" };
-
-/** The address of a sound's picture, or with `ending` of its samples. */
-export function soundPath(recording, sound, ending = "png") {
-  return "studio/sounds/" + encodeURIComponent(recording.id) + "/" + encodeURIComponent(sound) + "." + ending;
-}
 
 export class Lanes {
   /**
@@ -67,9 +63,9 @@ export class Lanes {
     if (image.src !== source) {
       image.src = source;
     }
-    image.alt =
-      "Spectrogram of " + NAMES[name] + ": time from 0 to " + clock(this.recording.seconds) + " s from left to right, " +
-      "frequency from 0 to " + this.recording.sampleRate / 2000 + " kHz from the bottom up";
+    const { seconds, sampleRate } = this.recording;
+    const [across, up] = ["time from 0 to " + clock(seconds) + " s", "frequency up to " + sampleRate / 2000 + " kHz"];
+    image.alt = "Spectrogram of " + NAMES[name] + ": " + across + " from left to right, " + up;
     const marks = this.recording.marks.map(({ place, text }) => {
       const mark = make("span", {}, text);
       mark.style.bottom = 100 * place + "%";
@@ -217,5 +213,6 @@ export function momentButtons(spans, seconds, play, most = 12) {
     button.addEventListener("click", () => play(start));
     return make("li", {}, button);
   });
-  return spans.length > most ? [...items, make("li", { className: "faint" }, "and " + (spans.length - most) + " more")] : items;
+  const more = spans.length - most;
+  return more > 0 ? [...items, make("li", { className: "faint" }, "and " + more + " more")] : items;
 }

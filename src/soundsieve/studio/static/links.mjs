@@ -1,10 +1,15 @@
-// Where downloads lie.
+// Where sounds, pictures and downloads lie.
 
 import { address, make } from "./dom.mjs";
 import { levels } from "./mixing.mjs";
 
 const path = (recording, ...parts) => ["api/recordings", recording.id, ...parts].map(encodePart).join("/");
 const encodePart = (part) => part.split("/").map(encodeURIComponent).join("/");
+
+/** A sound's picture, or with another `ending` its samples. */
+export function soundPath(recording, sound, ending = "png") {
+  return "studio/sounds/" + encodeURIComponent(recording.id) + "/" + encodeURIComponent(sound) + "." + ending;
+}
 
 /** What a track can be downloaded as: a title, and links by what they are called. */
 export function trackLinks(recording, track) {
@@ -30,9 +35,10 @@ export function downloads(groups) {
       "span",
       { className: "download" },
       title + " ",
-      ...Object.entries(links).map(([kind, href]) =>
-        make("a", { href, download: "", "aria-label": "Download " + title.toLowerCase() + " as " + kind }, "\u2193 " + kind.toUpperCase()),
-      ),
+      ...Object.entries(links).map(([kind, href]) => {
+        const named = "Download " + title.toLowerCase() + " as " + kind;
+        return make("a", { href, download: "", "aria-label": named }, "\u2193 " + kind.toUpperCase());
+      }),
     ),
   );
 }

@@ -4,81 +4,37 @@
 
 import { address, fetched, find, say, sentence } from "./dom.mjs";
 import { Desk } from "./desk.mjs";
-import { Lanes, momentButtons, soundPath } from "./lanes.mjs";
+import { Ear } from "./ear.mjs";
+import { areThere, complainAll, focusQuestion, focusWrong, refuseLarge } from "./fields.mjs";
+import { Lanes, momentButtons } from "./lanes.mjs";
 import { downloads, trackLinks, trackPath } from "./links.mjs";
-import { heard, neighbours } from "./mixing.mjs";
 import { between, clock } from "./timeline.mjs";
-import { Transport } from "./transport.mjs";
 
-const FIELDS = {
-  source: "#sources",
-  text: "#ask-text",
-  exclude: "#ask-exclude",
-  like: "#ask-like",
-  unlike: "#ask-unlike",
-  ask: "#ask-button",
-};
-const QUESTION = "#ask-text :is(textarea, input)";
-const UPLOADS = ["source", "like", "unlike"];
-const PLACES = ["recording-name", "said", "listen", "model", "choose-title"];
+const PLACES = ["choose-title", "recording-name", "said", "listen", "model"];
 const HEALTH_MS = 1000;
+const LOADING = "The model is loading. You can ask already: it will answer as soon as it can.";
+const FAR_DOWN = 0.6; // of the window's height
 
 export class Page {
   constructor() {
-    this.state = { recording: null, chosen: null, errors: {}, busy: null, said: "", limits: null };
-    this.transport = null;
-    this.listening = "mixture";
-    this.lanes = new Lanes((seconds) => this.seek(seconds), (part) => this.partChanged(part));
-    this.desk = new Desk((id) => this.choose(id), (id) => this.remove(id), () => this.hear());
+    this.state = { recording: null, chosen: null, errors: {}, busy: null, said: "", limits: { megabytes: Infinity } };
+    this.choosing = false;
+    this.ear = new Ear((seconds) => this.lanes.drawPlayhead(seconds));
+    this.lanes = new Lanes((seconds) => this.ear.seek(seconds), (part) => this.partChanged(part));
+    this.desk = new Desk((id) => this.choose(id), (id) => this.remove(id), () => this.ear.hear());
     this.wire();
     this.setStage();
     this.watchModel();
-    requestAnimationFrame(() => this.follow());
   }
 
-  /** A message of the server: the whole state. */
-  tell(message) {
-    const before = this.state;
-    this.state = { ...before, ...message };
-    const { recording, errors, busy, said } = this.state;
-    const other = recording && (!before.recording || before.recording.id !== recording.id);
-    if (other) {
-      this.open(recording);
-    }
-    for (const field of Object.keys(FIELDS)) {
-      this.complain(field, errors[field] || "");
-    }
-    if (errors.region) {
-      this.lanes.complain(errors.region);
-    }
-    say(find("said"), busy ? busy.words : said);
-    find("said").classList.toggle("unseen", Boolean(message.chosen)); // it stands over the answer, too
-    find("progress").hidden = !busy;
-    if (busy && busy.fraction !== null) {
-      find("progress").value = busy.fraction;
-    } else {
-      find("progress").removeAttribute("value");
-    }
-    document.body.classList.toggle("sieve-busy", Boolean(busy));
-    find("ask-button").disabled = Boolean(busy);
-    if (recording && (other || this.signature(before) !== this.signature(this.state))) {
-      const fresh = this.state.chosen && this.state.chosen !== before.chosen;
-      this.draw();
-      if (fresh) {
-        this.listen("target");
-        this.bringIntoView();
-      }
-    }
-    this.setStage();
-    if (!busy && Object.values(errors).some(Boolean)) {
-      this.focusWrong();
-    } else if (other) {
-      this.focusQuestion();
-    }
+  /** The stretch of the recording that is asked with. */
+  get part() {
+    return this.lanes.part;
   }
 
-  signature(state) {
-    return JSON.stringify([state.chosen, state.recording && state.recording.tracks.map((track) => track.id)]);
+  /** Where it plays. */
+  get seconds() {
+    return this.ear.seconds;
   }
 
   get track() {
@@ -86,52 +42,84 @@ export class Page {
     return (recording && recording.tracks.find((track) => track.id === chosen)) || null;
   }
 
-  open(recording) {
-    if (this.transport) {
-      this.transport.close();
+  /** A message of the server: the whole state, but for the chosen track, which is named when it is a new one. */
+  tell(message) {
+    const before = this.state;
+    const other = idOf(before) !== idOf(message);
+    this.state = { ...before, chosen: other ? null : before.chosen, ...message };
+    if (other) {
+      this.open();
+    } else if (this.state.recording && trackIds(before) !== trackIds(this.state)) {
+      this.draw();
     }
-    this.transport = new Transport(
-      recording,
-      (sound, start, frames) =>
-        fetched(address(soundPath(recording, sound, "wav"), [["start", start], ["frames", frames]])).then((got) => got.arrayBuffer()),
-      () => this.played(),
-    );
-    say(find("recording-name"), recording.name);
-    const channels = { 1: "mono", 2: "stereo" }[recording.channels] || recording.channels + " channels";
-    const facts = [recording.seconds < 60 ? clock(recording.seconds) + " s" : clock(recording.seconds, 0) + " min", channels, recording.sampleRate / 1000 + " kHz"];
-    say(find("recording-facts"), facts.join(" \u00b7 "));
-    find("seek").max = recording.seconds;
+    if (message.chosen && message.chosen !== before.chosen) {
+      this.ear.listen("target");
+      this.bringIntoView();
+    }
+    this.report();
+    this.setStage();
+    if (!message.busy && Object.keys(message.errors).length) {
+      focusWrong(message.errors);
+    } else if (other && message.recording) {
+      this.focusNext();
+    }
+  }
+
+  /** What goes on, and what went wrong. */
+  report() {
+    const { errors, busy, said, chosen } = this.state;
+    complainAll(errors);
+    if (errors.region) {
+      this.lanes.complain(errors.region);
+    }
+    say(find("said"), busy ? busy.words : said);
+    find("said").classList.toggle("unseen", !busy && Boolean(this.track) && said.startsWith(this.track.description));
+    find("progress").hidden = !busy;
+    if (busy && busy.fraction !== null) {
+      find("progress").value = busy.fraction;
+    } else {
+      find("progress").removeAttribute("value");
+    }
+    document.body.classList.toggle("sieve-busy", Boolean(busy && busy.fraction !== null));
+    find("ask-button").disabled = Boolean(busy);
+  }
+
+  open() {
+    const { recording } = this.state;
+    this.ear.open(recording);
     this.choosing = false;
-    this.listen("mixture");
-    this.played();
+    if (recording) {
+      const { seconds, channels, sampleRate } = recording;
+      const length = seconds < 60 ? clock(seconds) + " s" : clock(seconds, 0) + " min";
+      const width = { 1: "mono", 2: "stereo" }[channels] || channels + " channels";
+      say(find("recording-name"), recording.name);
+      say(find("recording-facts"), [length, width, sampleRate / 1000 + " kHz"].join(" \u00b7 "));
+      this.draw();
+    }
   }
 
   draw() {
     const { recording } = this.state;
     const track = this.track;
+    const spans = track ? track.spans : [];
     this.lanes.show(recording, track);
     this.desk.show(recording, track && track.id);
+    this.ear.choose(track && track.id, this.desk.tracks);
     say(find("listen-title"), track ? track.description : "Listen");
     say(find("verdict"), track ? (track.verdict + " Answered in " + track.took.toFixed(1) + " s.").trim() : "");
-    find("verdict").classList.toggle("absent", Boolean(track && track.wanted && !track.found));
-    const spans = track ? track.spans : [];
     find("found-at").hidden = !spans.length;
-    find("moments").replaceChildren(...momentButtons(spans, recording.seconds, (start) => this.playFrom(start)));
+    find("moments").replaceChildren(...momentButtons(spans, recording.seconds, (start) => this.ear.playFrom(start)));
     find("downloads").replaceChildren(...(track ? downloads(trackLinks(recording, track)) : []));
     find("code").hidden = !track;
     say(find("command"), track ? track.command : "");
     say(find("python"), track ? track.python : "");
-    if (!track && this.listening !== "mixture") {
-      this.listen("mixture");
-    }
-    this.hear();
   }
 
   choose(id) {
     this.state.chosen = id;
     this.draw();
-    if (this.listening === "mixture") {
-      this.listen("target");
+    if (this.ear.listening === "mixture") {
+      this.ear.listen("target");
     }
     find("listen-title").focus();
   }
@@ -154,76 +142,6 @@ export class Page {
     find(last ? "desk-title" : "listen-title").focus();
   }
 
-  // Listening
-
-  listen(what) {
-    this.listening = what;
-    find("hear-" + what).checked = true;
-    for (const lane of find("lanes").querySelectorAll("[data-sound]")) {
-      lane.classList.toggle("heard", lane.dataset.sound === what);
-    }
-    this.hear();
-  }
-
-  hear() {
-    if (this.transport) {
-      const chosen = this.track && this.track.id;
-      this.transport.hear(heard(this.listening, chosen, this.desk.tracks), neighbours(chosen));
-    }
-  }
-
-  toggle() {
-    if (this.transport.state === "stopped") {
-      this.transport.play();
-    } else {
-      this.transport.pause();
-    }
-  }
-
-  seek(seconds) {
-    this.transport.seek(seconds * this.transport.recording.sampleRate);
-  }
-
-  async playFrom(seconds) {
-    await this.transport.seek(seconds * this.transport.recording.sampleRate);
-    if (this.transport.state === "stopped") {
-      await this.transport.play();
-    }
-  }
-
-  get seconds() {
-    return this.transport ? this.transport.position / this.transport.recording.sampleRate : 0;
-  }
-
-  /** It started, stopped, moved or failed. */
-  played() {
-    const going = this.transport.state !== "stopped";
-    find("play").classList.toggle("going", going);
-    find("play").setAttribute("aria-label", going ? "Pause" : "Play");
-    say(find("wrong-sound"), this.transport.failure);
-    this.place();
-  }
-
-  place() {
-    const seconds = this.seconds;
-    const all = this.state.recording ? this.state.recording.seconds : 0;
-    this.lanes.drawPlayhead(seconds);
-    if (document.activeElement !== find("seek") || this.transport.state === "playing") {
-      find("seek").value = seconds;
-    }
-    find("seek").setAttribute("aria-valuetext", clock(seconds) + " of " + clock(all) + " seconds");
-    say(find("clock"), clock(seconds) + " / " + clock(all));
-  }
-
-  follow() {
-    if (this.transport && this.transport.state === "playing") {
-      this.place();
-    }
-    requestAnimationFrame(() => this.follow());
-  }
-
-  // Asking
-
   partChanged(part) {
     find("stretch-chip").hidden = !part;
     if (part) {
@@ -231,172 +149,98 @@ export class Page {
     }
   }
 
-  /** The stretch that is asked with, for the server. */
-  get part() {
-    return this.lanes.part;
-  }
-
-  complain(field, sentence) {
-    const place = document.querySelector(FIELDS[field]);
-    if (!place) {
-      return; // what is folded away is not on the page
-    }
-    const id = "wrong-" + field;
-    let told = find(id);
-    if (!told) {
-      told = document.createElement("p");
-      told.id = id;
-      told.className = "sieve-wrong";
-      told.setAttribute("role", "alert");
-      place.after(told);
-    }
-    say(told, sentence);
-    for (const input of [place, ...place.querySelectorAll("*")].filter((one) => one.matches("input, textarea, button"))) {
-      input.setAttribute("aria-describedby", id);
-      if (input.matches("input, textarea")) {
-        input.setAttribute("aria-invalid", String(Boolean(sentence)));
-      }
-    }
-  }
-
-  /** Says at once, before it is sent, what is too large; Gradio does not see it. */
-  refuseLarge(event) {
-    const field = UPLOADS.find((one) => event.target.closest(FIELDS[one]));
-    const files = event.dataTransfer ? event.dataTransfer.files : event.target.files;
-    if (!field || !files) {
-      return;
-    }
-    const { limits } = this.state;
-    const large = limits && [...files].find((file) => file.size > limits.megabytes * 1e6);
-    this.complain(field, large ? large.name + " is larger than " + limits.megabytes + " MB, the most that is taken here." : "");
-    if (large) {
-      event.preventDefault();
-      event.stopImmediatePropagation();
+  /** To where the question is typed; where fingers type, only to the heading, so that no keyboard covers the page. */
+  focusNext() {
+    if (matchMedia("(pointer: coarse)").matches) {
+      find("recording-name").focus();
+    } else {
+      focusQuestion();
     }
   }
 
   /** An answer that begins too far down is not seen, above all on a phone. */
   bringIntoView() {
-    if (find("listen-title").getBoundingClientRect().bottom > 0.6 * innerHeight) {
+    if (find("listen-title").getBoundingClientRect().bottom > FAR_DOWN * innerHeight) {
       const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
       find("listen").scrollIntoView({ block: "start", behavior: still ? "auto" : "smooth" });
     }
   }
 
-  /** To the first field that is wrong. */
-  focusWrong() {
-    const wrong = Object.keys(FIELDS).find((field) => this.state.errors[field]);
-    const place = wrong ? document.querySelector(FIELDS[wrong]) : find("part-start");
-    const input = place.matches("input, button") ? place : place.querySelector("textarea, input:not([type=file]), button");
-    if (input) {
-      input.focus();
-    }
-  }
-
-  /** To where the question is typed; where fingers type, to its heading, so that no keyboard covers the page. */
-  focusQuestion() {
-    const typed = matchMedia("(pointer: coarse)").matches ? find("recording-name") : document.querySelector(QUESTION);
-    typed.focus();
-  }
-
+  /** To choose a recording, or to ask about it. */
   setStage() {
-    if (!this.state.recording && this.transport) {
-      this.transport.close();
-      this.transport = null;
-    }
-    const choosing = !this.state.recording || this.choosing;
+    const { recording } = this.state;
+    const choosing = !recording || this.choosing;
     document.body.classList.toggle("sieve-choosing", choosing);
     find("listen").hidden = choosing;
-    find("desk").hidden = choosing || !this.state.recording.tracks.length;
-    find("back").hidden = !(this.choosing && this.state.recording);
+    find("desk").hidden = choosing || !recording.tracks.length;
+    find("back").hidden = !(recording && this.choosing);
   }
 
-  // What is pressed
+  chooseAgain(choosing) {
+    this.choosing = choosing;
+    this.setStage();
+    find(choosing ? "choose-title" : "recording-name").focus();
+  }
 
   wire() {
-    find("play").addEventListener("click", () => this.toggle());
-    find("seek").addEventListener("input", () => this.seek(Number(find("seek").value)));
-    for (const what of ["mixture", "target", "rest", "mix"]) {
-      find("hear-" + what).addEventListener("change", () => this.listen(what));
-    }
+    find("another").addEventListener("click", () => {
+      this.ear.pause();
+      this.chooseAgain(true);
+    });
+    find("back").addEventListener("click", () => this.chooseAgain(false));
     find("stretch-drop").addEventListener("click", () => {
       this.lanes.setPart(null);
-      document.querySelector(QUESTION).focus();
+      focusQuestion();
     });
     find("part-start-here").addEventListener("click", () => this.lanes.mark("part-start", this.seconds));
     find("part-end-here").addEventListener("click", () => this.lanes.mark("part-end", this.seconds));
-    find("another").addEventListener("click", () => {
-      this.transport.pause();
-      this.choosing = true;
-      this.setStage();
-      find("choose-title").focus();
-    });
-    find("back").addEventListener("click", () => {
-      this.choosing = false;
-      this.setStage();
-      find("recording-name").focus();
-    });
     for (const button of document.querySelectorAll("[data-copies]")) {
-      button.addEventListener("click", () => this.copy(button));
+      button.addEventListener("click", () => this.copy(find(button.dataset.copies)));
     }
     for (const name of ["drop", "change"]) {
-      document.addEventListener(name, (event) => this.refuseLarge(event), true);
-    }
-    find("listen").addEventListener("keydown", (event) => this.pressed(event));
-  }
-
-  /** Space plays wherever it does nothing else. */
-  pressed(event) {
-    if (event.key === " " && !event.target.closest("button, summary, input[type=text], a")) {
-      event.preventDefault();
-      this.toggle();
+      document.addEventListener(name, (event) => refuseLarge(event, this.state.limits.megabytes), true);
     }
   }
 
-  async copy(button) {
-    const text = find(button.dataset.copies).textContent;
+  async copy(element) {
+    find("said").classList.remove("unseen");
     try {
-      await navigator.clipboard.writeText(text);
+      await navigator.clipboard.writeText(element.textContent);
+      say(find("said"), "Copied.");
     } catch {
-      const range = document.createRange(); // pages that are not local or https may not write: mark it instead
-      range.selectNodeContents(find(button.dataset.copies));
-      getSelection().removeAllRanges();
-      getSelection().addRange(range);
+      getSelection().selectAllChildren(element); // a page that is neither local nor https may not copy
       say(find("said"), "Press Ctrl+C to copy what is marked.");
-      return;
     }
-    say(find("said"), "Copied.");
   }
 
   /** Says how the model is until it is there. */
   async watchModel() {
+    let health;
     try {
-      const health = await (await fetched(address("health"))).json();
-      const loading = "The model is loading. You can ask already: it will answer as soon as it can.";
-      say(find("model"), health.ready ? "" : health.state === "loading" ? loading : sentence(health.state));
-      if (health.state !== "loading") {
-        return;
-      }
+      health = await (await fetched(address("health"))).json();
+      say(find("model"), { loading: LOADING, ready: "" }[health.state] ?? sentence(health.state));
     } catch (error) {
       say(find("model"), error.message);
     }
-    setTimeout(() => this.watchModel(), HEALTH_MS);
+    if (!health || health.state === "loading") {
+      setTimeout(() => this.watchModel(), HEALTH_MS);
+    }
   }
 }
 
+const idOf = (state) => (state.recording ? state.recording.id : null);
+const trackIds = (state) => state.recording.tracks.map((track) => track.id).join(" ");
+
 /** Begins once Gradio has put everything on the page. */
 export function start(bridge) {
-  const begin = () => {
-    if (!PLACES.every(find) || !document.querySelector(QUESTION)) {
-      requestAnimationFrame(begin);
-      return;
-    }
-    const page = new Page();
-    window.soundsieve = page;
-    bridge.watch("value", () => bridge.props.value && page.tell(bridge.props.value));
-    if (bridge.props.value) {
-      page.tell(bridge.props.value);
-    }
-  };
-  begin();
+  if (!PLACES.every(find) || !areThere()) {
+    requestAnimationFrame(() => start(bridge));
+    return;
+  }
+  const page = new Page();
+  window.soundsieve = page;
+  bridge.watch("value", () => bridge.props.value && page.tell(bridge.props.value));
+  if (bridge.props.value) {
+    page.tell(bridge.props.value);
+  }
 }

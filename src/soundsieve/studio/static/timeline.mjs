@@ -2,7 +2,7 @@
 
 const STEPS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600];
 const MARK_PX = 56;
-export const SHORTEST_S = 0.1;
+const SHORTEST_S = 0.1;
 
 /** A moment as people write it: 3.4, or 1:03.4 from a minute on; `digits` behind the point. */
 export function clock(seconds, digits = 1) {
@@ -50,7 +50,8 @@ export function complaint(startText, endText, seconds) {
   if (end > seconds + 0.005) {
     return "The recording ends at " + clock(seconds, 2) + " s.";
   }
-  return stretch(start, end, seconds) && start < end ? "" : "The end lies at least " + SHORTEST_S + " s after the start.";
+  const fits = start < end && stretch(start, end, seconds);
+  return fits ? "" : "The end lies at least " + SHORTEST_S + " s after the start.";
 }
 
 /** A stretch in words. */

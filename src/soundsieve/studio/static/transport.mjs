@@ -158,7 +158,7 @@ export class Transport {
         if (this.pieces.has(key)) {
           this.schedule(sound, number);
         } else if (!this.loading.has(key)) {
-          this.load(sound, number).then(() => this.tick(), () => {}); // where it is needed, `begin` asks again and tells
+          this.load(sound, number).then(() => this.tick(), () => {}); // `begin` asks again, and tells
         }
       }
     }
