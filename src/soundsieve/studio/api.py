@@ -71,7 +71,7 @@ def routes(engine: Engine) -> APIRouter:
     decoding = asyncio.Semaphore(_DECODED_AT_ONCE)
 
     @router.get("/health", tags=["health"])
-    def health() -> Health:
+    async def health() -> Health:
         """Whether the studio is there, and its model loaded. Needs no password."""
         return Health(
             ready=engine.ready,

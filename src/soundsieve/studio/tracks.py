@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import secrets
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -30,6 +31,7 @@ SUFFIXES = (".wav", ".flac")
 
 _BLOCK = 1 << 16
 _QUIETEST_DB, _LOUDEST_DB = -80.0, 24.0
+_MAKING = threading.BoundedSemaphore(2)  # files made at once, however many ask for one
 _KEPT = 4  # files of a kind that anybody may ask for in many variations
 
 
@@ -145,7 +147,7 @@ def archive(
 def _packed(store: Store, recording: Recording, files: Mapping[str, Path], account: str) -> Path:
     place = recording.folder / f"all.{_key([account, *map(str, files.items())])}.zip"
     temporary = recording.folder / f"{secrets.token_hex(6)}.part"
-    with store.using(recording.id), store.room(sum(path.stat().st_size for path in files.values())):
+    with store.using(recording.id), _MAKING, store.room(sum(path.stat().st_size for path in files.values())):
         try:
             with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as packed:  # sound hardly gets smaller
                 for name, path in files.items():
@@ -178,7 +180,7 @@ def _made(
 ) -> Written:
     """A file in the recording's folder, made once."""
     place = recording.folder / name
-    with store.using(recording.id):
+    with store.using(recording.id), _MAKING:
         if place.exists():
             os.utime(place)
             return Written(place, _note(place).read_text("utf-8") if _note(place).exists() else None)
