@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -36,13 +37,13 @@ def page(description: Mapping[str, Any]) -> str:
 def _operation(method: str, path: str, about: Mapping[str, Any], shapes: Mapping[str, Any]) -> Iterator[str]:
     yield f"<h2><code>{method} {escape(path)}</code></h2>"
     for paragraph in about.get("description", "").split("\n\n"):
-        yield f"<p>{escape(paragraph)}</p>"
+        yield f"<p>{_text(paragraph)}</p>"
     rows = [
         (one["name"], one["in"], _kind(one["schema"], shapes), one.get("description", ""))
         for one in about.get("parameters", ())
     ]
     if rows:
-        yield _table(("name", "where", "what", ""), rows)
+        yield _table(("name", "where", "what", "about"), rows)
     for kind, content in about.get("requestBody", {}).get("content", {}).items():
         yield f"<h3>Body: {escape(kind)}</h3>"
         yield from _shape(content["schema"], shapes)
@@ -51,7 +52,7 @@ def _operation(method: str, path: str, about: Mapping[str, Any], shapes: Mapping
         if status.startswith("2"):
             yield f"<h3>Answer: {status}</h3>"
             yield from _shape(content.get("schema", {}), shapes)
-    problems = ", ".join(status for status in about["responses"] if not status.startswith("2"))
+    problems = ", ".join(sorted(status for status in about["responses"] if not status.startswith("2")))
     if problems:
         yield f'<p>Otherwise ({problems}): <code>{{"error": "a sentence"}}</code></p>'
 
@@ -61,7 +62,7 @@ def _shape(schema: Mapping[str, Any], shapes: Mapping[str, Any]) -> Iterator[str
     if "properties" not in found:
         return
     rows = [(name, _kind(one, shapes), one.get("description", "")) for name, one in found["properties"].items()]
-    yield _table(("field", "what", ""), rows)
+    yield _table(("field", "what", "about"), rows)
     examples = {name: one["examples"][0] for name, one in found["properties"].items() if "examples" in one}
     if examples:
         yield f"<pre>{escape(json.dumps(examples, indent=2))}</pre>"
@@ -75,7 +76,7 @@ def _resolved(schema: Mapping[str, Any], shapes: Mapping[str, Any]) -> Mapping[s
 def _kind(schema: Mapping[str, Any], shapes: Mapping[str, Any]) -> str:
     """A type in words: ``text``, ``list of Span``, ``number or nothing``."""
     if "$ref" in schema:
-        return str(schema["$ref"].rpartition("/")[2])
+        return str(schema["$ref"].rpartition("/")[2]).removesuffix("Shown").lower()
     if "anyOf" in schema:
         return " or ".join(_kind(one, shapes) for one in schema["anyOf"])
     if "enum" in schema:
@@ -87,11 +88,16 @@ def _kind(schema: Mapping[str, Any], shapes: Mapping[str, Any]) -> str:
     return names.get(kind, kind)
 
 
+def _text(words: str) -> str:
+    """Words as HTML, with what stands between backquotes as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(words))
+
+
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     first = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     rest = "".join(
         f'<tr><th scope="row"><code>{escape(row[0])}</code></th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+        + "".join(f"<td>{_text(cell)}</td>" for cell in row[1:])
         + "</tr>"
         for row in rows
     )
