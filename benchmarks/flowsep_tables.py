@@ -1,7 +1,8 @@
-"""The table of what FlowSep takes; see `write_tables.py`."""
+"""Tables of what FlowSep takes, and of where its windows meet; see `write_tables.py`."""
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any
 
 STAGES = {
@@ -52,6 +53,29 @@ def flowsep_speed_table(result: dict[str, Any]) -> str:
         f"GiB), {machine['system']}, {versions}; medians over fresh processes in turns. File: "
         f"{result['file_mb']:.0f} MB, made up."
     )
+    return "\n".join(lines) + "\n"
+
+
+def flowsep_seams_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/flowsep_seams.py` measured: the median and the worst of all noises and queries."""
+    rows = result["rows"]
+    lines = [
+        "| windows | apart where cross-faded | level there | change between frames |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for way in dict.fromkeys(row["way"] for row in rows):
+        found = {name: [row[name] for row in rows if row["way"] == way] for name in ("apart_db", "level_db", "change")}
+        apart = f"{median(found['apart_db']):.0f} dB (worst {max(found['apart_db']):.0f} dB)"
+        level = f"{median(found['level_db']):+.2f} dB (worst {max(found['level_db'], key=abs):+.2f} dB)"
+        change = f"{median(found['change']):.2f} times (worst {max(found['change']):.2f})"
+        lines.append(f"| {way} | {apart} | {level} | {change} |")
+    machine, versions = result["machine"], ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    lines += [
+        "",
+        f"{len({row['noise'] for row in rows})} noises of {result['seconds']:g} s, each asked for "
+        f"{len({row['query'] for row in rows})} sounds, {result['steps']} steps; where windows overlap, relative to "
+        f"elsewhere. Model `{result['model']}`, {machine['cpu']}, {versions}.",
+    ]
     return "\n".join(lines) + "\n"
 
 

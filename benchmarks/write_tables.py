@@ -29,7 +29,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from flowsep_tables import flowsep_speed_table
+from flowsep_tables import flowsep_seams_table, flowsep_speed_table
 from flowsep_training_tables import flowsep_steps_table
 from parallel_data_free_tables import TABLES, retrieval_cost_table, runs_table
 from speed_tables import (
@@ -393,6 +393,7 @@ def render(name: str) -> str:
         "speed": speed_table,
         "clapsep_speed": clapsep_speed_table,
         "flowsep_speed": flowsep_speed_table,
+        "flowsep_seams": flowsep_seams_table,
         "flowsep_table": flowsep_steps_table,
         "audiosep_speed": audiosep_speed_table,
         "flowsep_loading": flowsep_loading_table,
