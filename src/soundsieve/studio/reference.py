@@ -39,7 +39,7 @@ def _operation(method: str, path: str, about: Mapping[str, Any], shapes: Mapping
     for paragraph in about.get("description", "").split("\n\n"):
         yield f"<p>{_text(paragraph)}</p>"
     rows = [
-        (one["name"], one["in"], _kind(one["schema"], shapes), one.get("description", ""))
+        (one["name"], one["in"], _kind(one["schema"]), one.get("description", ""))
         for one in about.get("parameters", ())
     ]
     if rows:
@@ -61,7 +61,7 @@ def _shape(schema: Mapping[str, Any], shapes: Mapping[str, Any]) -> Iterator[str
     found = _resolved(schema, shapes)
     if "properties" not in found:
         return
-    rows = [(name, _kind(one, shapes), one.get("description", "")) for name, one in found["properties"].items()]
+    rows = [(name, _kind(one), one.get("description", "")) for name, one in found["properties"].items()]
     yield _table(("field", "what", "about"), rows)
     examples = {name: one["examples"][0] for name, one in found["properties"].items() if "examples" in one}
     if examples:
@@ -73,16 +73,16 @@ def _resolved(schema: Mapping[str, Any], shapes: Mapping[str, Any]) -> Mapping[s
     return shapes[name] if name else schema
 
 
-def _kind(schema: Mapping[str, Any], shapes: Mapping[str, Any]) -> str:
-    """A type in words: ``text``, ``list of Span``, ``number or nothing``."""
+def _kind(schema: Mapping[str, Any]) -> str:
+    """A type in words: ``text``, ``list of span``, ``number or nothing``."""
     if "$ref" in schema:
         return str(schema["$ref"].rpartition("/")[2]).removesuffix("Shown").lower()
     if "anyOf" in schema:
-        return " or ".join(_kind(one, shapes) for one in schema["anyOf"])
+        return " or ".join(_kind(one) for one in schema["anyOf"])
     if "enum" in schema:
         return " or ".join(map(str, schema["enum"]))
     if schema.get("type") == "array":
-        return f"list of {_kind(schema['items'], shapes)}"
+        return f"list of {_kind(schema['items'])}"
     names = {"string": "text", "integer": "whole number", "boolean": "true or false", "null": "nothing"}
     kind = str(schema.get("type", "anything"))
     return names.get(kind, kind)
