@@ -31,6 +31,7 @@ from torch import Tensor
 from soundsieve import audio
 from soundsieve.evaluation.judge import Judge
 from soundsieve.evaluation.pairs import SAMPLE_RATE, decoded, mix
+from soundsieve.evaluation.report import sha256
 from soundsieve.metrics import frechet_distance, sdr
 from soundsieve.query import Condition, Query
 from soundsieve.systems.flowsep.flowsep import FlowSep
@@ -228,6 +229,7 @@ def main() -> None:
         log = (options.folder / MODELS[model] / "log.csv").read_text("utf-8").splitlines()
         last = dict(zip(log[0].split(","), map(float, log[-1].split(",")), strict=True))
         runs[model] = {"steps": int(last["step"]), "validation_loss": last["validation_loss"]}
+        runs[model]["weights_sha256"] = sha256(weights(options.folder, model))
     command = "python benchmarks/flowsep_table.py"
     save(
         record("flowsep_table", command=command, mixtures=options.mixtures, threads=1, runs=runs, rows=measured),
