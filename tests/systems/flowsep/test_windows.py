@@ -131,3 +131,17 @@ def test_a_channel_that_falls_silent_and_comes_back() -> None:
     assert np.array_equal(both[0], alone[0])
     assert np.abs(both[1, 2 * 7680 + 2560 : 3 * 7680]).max() == 0
     assert np.abs(both[1, -5000:]).max() > 0
+
+
+def test_drawn_together_answers_are_what_they_are_alone() -> None:
+    """As on a GPU, where several rows are drawn at once: two channels, one of them silent at first, two questions."""
+    system = tiny()
+    sound = noise(3 * 7680, channels=2)
+    sound[1, :7680] = 0
+    conditions = torch.cat([system.encode_query(Query(text)).positive for text in ("a dog", "rain")])
+    rows = [(channel, question) for question in (0, 1) for channel in (0, 1)]
+    alone, together = (Windows(system, *unpack(conditions, system.config.text_width), rows) for _ in range(2))
+    together._batch = 3
+    for segment, piece in segments.cut([sound], segments.plan_for(system, sound.shape[1])):
+        one, other = alone.answer(segment.start, piece), together.answer(segment.start, piece)
+        assert (one - other).abs().max() <= 1e-3 * one.abs().max()
