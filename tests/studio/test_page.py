@@ -322,6 +322,25 @@ def test_another_recording_replaces_the_one_before(desk: page.Studio, person: An
     assert len(desk.store) == 1
 
 
+def test_another_recording_ends_the_question_about_the_one_before(
+    desk: page.Studio, person: Any, tmp_path: Path, system: GatedSystem
+) -> None:
+    list(desk.upload(uploaded(tmp_path, name="one.wav"), person))
+    system.open.clear()
+
+    async def opening_another() -> list[dict[str, Any]]:
+        messages = desk.ask("a dog", "", None, None, None, person)
+        await anext(messages)
+        list(desk.upload(uploaded(tmp_path, name="two.wav"), person))
+        system.open.set()
+        return [message async for message in messages]
+
+    last = asyncio.run(opening_another())[-1]
+    assert (last["said"], last["errors"]) == ("Cancelled.", {})
+    assert last["recording"]["name"] == "two.wav"
+    assert last["recording"]["tracks"] == []
+
+
 @pytest.mark.parametrize(
     ("error", "field"),
     [
@@ -339,6 +358,7 @@ def test_every_error_has_a_field(error: Any, field: str) -> None:
 def test_errors_are_sentences() -> None:
     told = [page.sentence(AudioError(text)) for text in ("the end", "letter.txt is none", "Why?", "")]
     assert told == ["The end.", "letter.txt is none.", "Why?", "."]
+    assert page.sentence(AudioError("my letter.txt is none"), "/tmp/my letter.txt") == "my letter.txt is none."
 
 
 def test_the_engine_of_the_page_is_the_one_it_was_given(studio: Studio) -> None:

@@ -24,7 +24,7 @@ from soundsieve.studio.examples import EXAMPLES, Example
 from soundsieve.studio.limits import CancelledError, GoneError, Limits
 from soundsieve.studio.player import scene, verdict
 from soundsieve.studio.question import Question
-from soundsieve.studio.store import Track
+from soundsieve.studio.store import Track, plain_name
 
 Message: TypeAlias = dict[str, Any]
 
@@ -104,7 +104,7 @@ class Studio:
             try:
                 clips[side] = tuple([await asyncio.to_thread(self._clip, visit, path, request) for path in paths or ()])
             except SoundsieveError as error:
-                errors[side] = sentence(error)
+                errors[side] = sentence(error, *paths or ())
         if errors or visit.recording_id is None:
             yield self._message(visit, errors=errors or {"source": "Choose a recording first."})
             return
@@ -152,7 +152,7 @@ class Studio:
         try:
             self._open(visit, Path(path), name, request)
         except SoundsieveError as error:
-            yield self._message(visit, errors={"source": sentence(error)}), None
+            yield self._message(visit, errors={"source": sentence(error, name)}), None
         else:
             yield self._message(visit, said="Say what you want to hear."), None
         finally:
@@ -161,6 +161,8 @@ class Studio:
     def _open(self, visit: Visit, source: Path | bytes, name: str, request: gr.Request) -> None:
         recording = self.store.add(source, name, owner=_name(request))
         before, visit.recording_id = visit.recording_id, recording.id
+        if visit.job is not None:
+            self.engine.cancel(visit.job)
         if before is not None:
             with suppress(GoneError):
                 self.store.drop(before)
@@ -202,11 +204,16 @@ def field_of(error: SoundsieveError, text: str, exclude: str) -> str:
     return "ask"
 
 
-def sentence(error: BaseException) -> str:
-    """An error as a sentence: a capital at the start, unless that is a file's name, and a full stop at the end."""
+def sentence(error: BaseException, *paths: str | Path) -> str:
+    """An error as a sentence: a capital at the start, unless a file's name is there, and a full stop at the end.
+
+    Args:
+        error: what went wrong.
+        paths: of files that it may be about.
+    """
     told = str(error)
-    first = told.split(" ", 1)[0]
-    begun = told[:1].upper() + told[1:] if first.isalpha() else told
+    begins = told.startswith(tuple(plain_name(Path(path).name) for path in paths))
+    begun = told if begins or not told.split(" ", 1)[0].isalpha() else told[:1].upper() + told[1:]
     return begun if begun.endswith((".", "!", "?")) else f"{begun}."
 
 
