@@ -94,6 +94,9 @@ def test_a_tokenizer_of_something_else(t5: T5) -> None:
     endless = json.loads(text) | {"post_processor": None}
     with pytest.raises(ConfigError, match="end texts with token 1"):
         t5_tokenizer(json.dumps(endless), T5Config.debug())
+    mute = json.loads(text) | {"model": {"type": "BPE", "vocab": {}, "merges": []}, "post_processor": None}
+    with pytest.raises(ConfigError, match="end texts with token 1"):
+        t5_tokenizer(json.dumps(mute), T5Config.debug())
     with pytest.raises(WeightsError, match="cannot be read"):
         t5_tokenizer("{}", T5Config.debug())
 

@@ -160,7 +160,7 @@ def t5_tokenizer(json: str, config: T5Config | None = None) -> JSONTokenizer:
     tokenizer = JSONTokenizer(json, pad_id=_PAD, max_tokens=config.tokens)
     if tokenizer.vocab_size > config.vocab_size:
         raise ConfigError(f"the tokenizer has {tokenizer.vocab_size} tokens, the text encoder only {config.vocab_size}")
-    if int(tokenizer(["a"])[0][0, -1]) != _END:
+    if tokenizer(["a"])[0][0, -1:].tolist() != [_END]:
         raise ConfigError(f"the tokenizer does not end texts with token {_END}: give the tokenizer.json of FLAN-T5")
     return tokenizer
 

@@ -48,6 +48,14 @@ def test_what_exceeds_full_scale_is_clipped(mel: LogMel) -> None:
     assert torch.equal(mel(x), mel(x.clamp(-1, 1)))
 
 
+def test_autocast_makes_no_difference(mel: LogMel) -> None:
+    x = tone(1000)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = mel(x)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, mel(x))
+
+
 @pytest.mark.parametrize(
     "wrong", [{"hop_length": 0}, {"hop_length": 600}, {"fmax_hz": 8001.0}, {"fmin_hz": 9000.0}, {"floor": 0.0}]
 )

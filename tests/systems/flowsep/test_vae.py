@@ -62,6 +62,15 @@ def test_a_wider_vae_of_other_sizes() -> None:
     assert posterior.mean.shape == (1, 3, 5, 8)
 
 
+def test_a_posterior_is_in_float32_under_autocast(vae: VAE) -> None:
+    spectrogram = mel(24, 2)
+    exact = vae.encode(spectrogram)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = vae.encode(spectrogram)
+        assert rounded.mean.dtype == rounded.kl().dtype == torch.float32
+    torch.testing.assert_close(rounded.mean, exact.mean, atol=0.1, rtol=0.1)
+
+
 def test_gradients_reach_everything() -> None:
     net = VAE(replace(VAEConfig.debug(), dropout=0.1))
     again, posterior = net(mel(16), torch.randn(1, 2, 4, 4))

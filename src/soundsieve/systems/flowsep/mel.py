@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from soundsieve.dsp.mel import mel_filterbank
@@ -77,9 +78,13 @@ class LogMel(nn.Module):
         return -(-samples // self.config.hop_length)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Waveforms ``(B, T)``, clipped to [-1, 1], to log-mel spectrograms ``(B, 1, N, n_mels)``, N = `frames` (T)."""
+        """Waveforms ``(B, T)``, clipped to [-1, 1], to log-mel spectrograms ``(B, 1, N, n_mels)``, N = `frames` (T).
+
+        Under autocast as well in the waveform's own type: bfloat16 has steps of 0.03 and more where logarithms lie.
+        """
         n_fft, hop_length = self.config.n_fft, self.config.hop_length
-        # In float64: the rounding of a float32 transform would show in quiet bands, at 1e-3 in the logarithm.
-        spectrum = stft(waveform.clamp(-1, 1).double(), n_fft=n_fft, hop_length=hop_length)
-        magnitude = spectrum.abs().to(waveform.dtype).transpose(1, 2)[:, : self.frames(waveform.shape[1])]
-        return (magnitude @ self.filters).clamp(min=self.config.floor).log()[:, None]
+        with torch.autocast(waveform.device.type, enabled=False):
+            # In float64: the rounding of a float32 transform would show in quiet bands, at 1e-3 in the logarithm.
+            spectrum = stft(waveform.clamp(-1, 1).double(), n_fft=n_fft, hop_length=hop_length)
+            magnitude = spectrum.abs().to(waveform.dtype).transpose(1, 2)[:, : self.frames(waveform.shape[1])]
+            return (magnitude @ self.filters).clamp(min=self.config.floor).log()[:, None]

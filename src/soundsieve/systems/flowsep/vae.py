@@ -89,7 +89,7 @@ class Posterior(NamedTuple):
     """Shape ``(B, C, N, F)``, within [-30, 20]."""
 
     def sample(self, noise: Tensor) -> Tensor:
-        """``mean + std noise`` for standard normal noise of the same shape."""
+        """``mean + std noise`` for standard normal noise of the same shape, or one for all."""
         return self.mean + torch.exp(0.5 * self.log_variance) * noise
 
     def kl(self) -> Tensor:
@@ -236,13 +236,15 @@ class VAE(nn.Module):
     def encode(self, mel: Tensor) -> Posterior:
         """Spectrograms ``(B, 1, N, F)`` to posteriors of ``(B, C, N / factor, F / factor)``.
 
+        A posterior has the spectrogram's type, under autocast too: its divergence is a sum over thousands of places.
+
         Raises:
             ConfigError: N or F is no multiple of the config's ``factor``.
         """
         factor = self.config.factor
         if mel.shape[2] % factor or mel.shape[3] % factor:
             raise ConfigError(f"VAE: a spectrogram of {mel.shape[2]} x {mel.shape[3]}: give multiples of {factor}")
-        mean, log_variance = self.to_moments(self.encoder(mel)).chunk(2, dim=1)
+        mean, log_variance = self.to_moments(self.encoder(mel)).to(mel.dtype).chunk(2, dim=1)
         return Posterior(mean, log_variance.clamp(*_LOG_VARIANCE))
 
     def decode(self, latent: Tensor) -> Tensor:
