@@ -115,7 +115,10 @@ class Conv(nn.Conv1d):
 
 
 class Longer(nn.ConvTranspose1d):
-    """A transposed convolution along time; padding takes away what one sample would add, rounded down."""
+    """A transposed convolution along time, ``rate`` samples for one.
+
+    Half of what the kernel has beyond the rate is cut off at either end; if that is odd, one sample more is left.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, rate: int) -> None:
         super().__init__(inputs, outputs, kernel, rate, padding=(kernel - rate) // 2)

@@ -39,6 +39,7 @@ _IN_UNET: Rules = (
     (r"^stem\.", "input_blocks.0.0."),
     (r"^norm\.", "out.0."),
     (r"^out\.(weight|bias)$", r"out.2.\1"),
+    # The middle counts through: our stage is its 0 to 2 (a block, two transformers), the block after that its 3.
     (r"^middle_block\.", "middle.3.block."),
     (r"^middle\.", "middle_block."),
     (r"\.block\.norm1\.", ".0.in_layers.0."),
@@ -47,7 +48,7 @@ _IN_UNET: Rules = (
     (r"\.block\.norm2\.", ".0.out_layers.0."),
     (r"\.block\.conv2\.", ".0.out_layers.3."),
     (r"\.block\.skip\.", ".0.skip_connection."),
-    (r"^middle_block\.3\.0\.", "middle_block.3."),
+    (r"^middle_block\.3\.0\.", "middle_block.3."),  # and no stage
     (r"\.norm([123])\.", r".transformer_blocks.0.norm\1."),
     (r"\.attention([12])\.([qkv])\.", r".transformer_blocks.0.attn\1.to_\2."),
     (r"\.attention([12])\.out\.", r".transformer_blocks.0.attn\1.to_out.0."),
