@@ -13,11 +13,13 @@ import { between, clock } from "./timeline.mjs";
 const PLACES = ["choose-title", "recording-name", "said", "listen", "model"];
 const HEALTH_MS = 1000;
 const LOADING = "The model is loading. You can ask already: it will answer as soon as it can.";
+const STEP = 25; // percent: whoever has the status read aloud hears it four times, not a hundred
 const FAR_DOWN = 0.6; // of the window's height
 
 export class Page {
   constructor() {
-    this.state = { recording: null, chosen: null, errors: {}, busy: null, said: "", limits: { megabytes: Infinity } };
+    const limits = { minutes: Infinity, megabytes: Infinity };
+    this.state = { recording: null, chosen: null, errors: {}, busy: null, said: "", limits };
     this.choosing = false;
     this.ear = new Ear((seconds) => this.lanes.drawPlayhead(seconds));
     this.lanes = new Lanes((seconds) => this.ear.seek(seconds), (part) => this.partChanged(part));
@@ -67,12 +69,14 @@ export class Page {
 
   /** What goes on, and what went wrong. */
   report() {
-    const { errors, busy, said, chosen } = this.state;
+    const { errors, busy, said, limits } = this.state;
+    const most = limits.minutes + " min and " + limits.megabytes + " MB.";
+    say(find("limits"), "Wav, flac, mp3, ogg and more, of up to " + most);
     complainAll(errors);
     if (errors.region) {
       this.lanes.complain(errors.region);
     }
-    say(find("said"), busy ? busy.words : said);
+    say(find("said"), busy ? busy.words.replace(/\d+(?=%)/, (percent) => percent - (percent % STEP)) : said);
     find("said").classList.toggle("unseen", !busy && Boolean(this.track) && said.startsWith(this.track.description));
     find("progress").hidden = !busy;
     if (busy && busy.fraction !== null) {
