@@ -45,6 +45,11 @@ FAINT = """() => {
     const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
     return [r, g, b, a / 255];
   };
+  const probe = document.createElement("p");  // what is behind a page that says nothing of it
+  probe.style.background = "Canvas";
+  document.body.append(probe);
+  const ground = rgba(getComputedStyle(probe).backgroundColor).slice(0, 3);
+  probe.remove();
   const over = (top, below) => top.slice(0, 3).map((c, i) => c * top[3] + below[i] * (1 - top[3]));
   const behind = (element) => {
     const layers = [];
@@ -54,7 +59,7 @@ FAINT = """() => {
       layers.push(rgba(style.backgroundColor));
       if (layers.at(-1)[3] === 1) break;
     }
-    return layers.reverse().reduce((below, layer) => over(layer, below), [255, 255, 255]);
+    return layers.reverse().reduce((below, layer) => over(layer, below), ground);
   };
   const linear = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
   const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);

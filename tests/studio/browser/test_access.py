@@ -67,6 +67,15 @@ def test_a_telephone_needs_no_scrolling_sideways(open_page: Open, demo_mixture: 
             assert box["width"] >= 24, button.inner_text()
 
 
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_the_page_about_the_api_is_readable(open_page: Open, colours: str) -> None:
+    sieve = open_page(color_scheme=colours, **PHONE)
+    page = sieve.page
+    page.get_by_role("link", name="HTTP API").tap()
+    expect(page.get_by_role("heading", name="POST /api/recordings", exact=True)).to_be_visible()
+    assert nameless(page) == faint(page) == too_wide(page) == []
+
+
 def reach(sieve: StudioPage, target: Locator, key: str = "Tab", most: int = 80) -> None:
     """Press a key until the focus is there; everything on the way has to show that it has the focus."""
     for _ in range(most):
