@@ -1,6 +1,7 @@
 """One module of a system in a file of its own, with its config inside: a VAE or a vocoder that is trained by itself.
 
-The metadata holds ``format``, ``module`` (what it is) and ``config`` (JSON); the tensors are float32.
+The metadata holds ``format``, ``module`` (what it is) and ``config`` (JSON); the tensors are float32. FlowSep's authors
+publish two such files of their own, which are read as well.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from soundsieve.errors import ConfigError, WeightsError
 from soundsieve.files import replacing
 from soundsieve.weights.config import from_dict, to_dict
+from soundsieve.weights.foreign import is_safetensors, read_state
+from soundsieve.weights.layouts.flowsep import vae_state, vocoder_state
 
 FORMAT = "soundsieve-module-1"
+
+_PUBLISHED: dict[str, Callable[..., dict[str, Tensor]]] = {"flowsep-vae": vae_state, "flowsep-vocoder": vocoder_state}
+"""What the published file of a kind is to our module of the published size: ``vae.ckpt`` and ``g_01000000``."""
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -44,17 +50,21 @@ def save_module(path: str | Path, kind: str, module: nn.Module) -> None:
 
 
 def load_module(path: str | Path, kind: str, cls: Callable[[Any], M], config_class: type[Any]) -> M:
-    """Read what `save_module` wrote, in evaluation mode.
+    """Read what `save_module` wrote, or FlowSep's authors, in evaluation mode.
 
     Args:
         path: the file.
         kind: what it has to be.
         cls: makes the module from its config.
-        config_class: of that config.
+        config_class: of that config; a published file is of its ``base()``.
 
     Raises:
         WeightsError: the file is missing, damaged, or holds something else.
     """
+    if kind in _PUBLISHED and Path(path).is_file() and not is_safetensors(path):
+        module = cls(config_class.base())
+        module.load_state_dict(_PUBLISHED[kind](read_state(path), what=str(path)))
+        return module.eval()
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
