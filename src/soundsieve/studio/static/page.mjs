@@ -13,7 +13,6 @@ import { between, clock } from "./timeline.mjs";
 const PLACES = ["choose-title", "recording-name", "said", "listen", "model"];
 const HEALTH_MS = 1000;
 const LOADING = "The model is loading. You can ask already: it will answer as soon as it can.";
-const STEP = 25; // percent: whoever has the status read aloud hears it four times, not a hundred
 const FAR_DOWN = 0.6; // of the window's height
 
 export class Page {
@@ -76,7 +75,9 @@ export class Page {
     if (errors.region) {
       this.lanes.complain(errors.region);
     }
-    say(find("said"), busy ? busy.words.replace(/\d+(?=%)/, (percent) => percent - (percent % STEP)) : said);
+    const percent = busy ? busy.words.match(/: \d+%/) || "" : ""; // not read aloud: it changes all the time
+    say(find("said"), busy ? busy.words.replace(String(percent), "") : said);
+    say(find("percent"), String(percent));
     find("said").classList.toggle("unseen", !busy && Boolean(this.track) && said.startsWith(this.track.description));
     find("progress").hidden = !busy;
     if (busy && busy.fraction !== null) {
