@@ -157,6 +157,7 @@ def test_missing_folder_empty_and_foreign_files(tmp_path: Path) -> None:
     (tmp_path / "empty.wav").write_bytes(b"")
     (tmp_path / "text.wav").write_text("not audio at all " * 100)
     (tmp_path / "text.raw").write_text("not audio at all " * 100)
+    (tmp_path / "text.mp3").write_text("not audio at all " * 100)
     (tmp_path / "text").write_text("x")
     encode(tmp_path / "none.wav", tone(440, 0.1, 8000), 8000)
     soundfile.write(tmp_path / "none.wav", np.zeros((0, 1), np.float32), 8000)
@@ -168,6 +169,7 @@ def test_missing_folder_empty_and_foreign_files(tmp_path: Path) -> None:
             "empty.wav": "is empty (0 bytes)",
             "text.wav": "is damaged or not a recording (wav, flac",
             "text.raw": "is damaged or not a recording (wav, flac",
+            "text.mp3": "and the like): Format not recognised",
             "text": "is damaged or not a recording (wav, flac",
             "none.wav": "holds no samples",
         }.items():

@@ -159,7 +159,10 @@ def _checked_info(track: Track, called: Path, size_bytes: int, kind: str | None)
 
 def _not_audio(called: Path, error: BaseException) -> AudioError:
     known = "wav, flac, ogg, opus, mp3, aiff, caf and the like"
-    return AudioError(f"{called} is damaged or not a recording ({known}): {reason(error)}")
+    why = reason(error)
+    if why.startswith("File does not exist"):  # libsndfile's words for an .mp3 that is none
+        why = "Format not recognised"
+    return AudioError(f"{called} is damaged or not a recording ({known}): {why}")
 
 
 def _cut_short(called: Path, promised_s: float, held_s: float) -> AudioError:
