@@ -65,6 +65,13 @@ export function refuseLarge(event, megabytes) {
   }
 }
 
+/** A file that is dropped beside a field would take the place of the page, and of all that is on it. */
+export function keepPage(event) {
+  if (!UPLOADS.some((field) => event.target.closest(FIELDS[field]))) {
+    event.preventDefault();
+  }
+}
+
 /** To the first field that is wrong, if any is. */
 export function focusWrong(errors) {
   const wrong = Object.keys(FIELDS).find((field) => errors[field]);

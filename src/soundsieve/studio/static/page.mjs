@@ -5,7 +5,7 @@
 import { address, fetched, find, say, sentence } from "./dom.mjs";
 import { Desk } from "./desk.mjs";
 import { Ear } from "./ear.mjs";
-import { areThere, complainAll, focusQuestion, focusWrong, refuseLarge } from "./fields.mjs";
+import { areThere, complainAll, focusQuestion, focusWrong, keepPage, refuseLarge } from "./fields.mjs";
 import { Lanes, momentButtons } from "./lanes.mjs";
 import { downloads, trackLinks, trackPath } from "./links.mjs";
 import { between, clock } from "./timeline.mjs";
@@ -201,6 +201,9 @@ export class Page {
     find("part-end-here").addEventListener("click", () => this.lanes.mark("part-end", this.seconds));
     for (const button of document.querySelectorAll("[data-copies]")) {
       button.addEventListener("click", () => this.copy(find(button.dataset.copies)));
+    }
+    for (const name of ["dragover", "drop"]) {
+      document.addEventListener(name, keepPage);
     }
     for (const name of ["drop", "change"]) {
       document.addEventListener(name, (event) => refuseLarge(event, this.state.limits.megabytes), true);
