@@ -5,15 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from flowsep_weights import made_up_entry
+from flowsep_weights import made_up_entry, made_up_part
 from reference_weights import rng
 from torch import nn
 from vectors import DATA, listening, summary
-
-from soundsieve.systems.flowsep.bigvgan import BigVGAN, BigVGANConfig
-from soundsieve.systems.flowsep.config import FlowSepConfig
-from soundsieve.systems.flowsep.vae import VAE, VAEConfig
-from soundsieve.weights.layouts.flowsep import flowsep_key
 
 pytestmark = pytest.mark.slow
 
@@ -25,17 +20,9 @@ STAGE = 1e-4
 """Of the largest magnitude in the stage."""
 
 
-def filled(part: str, module: nn.Module) -> nn.Module:
-    """A part of the published size, with the weights that the vectors were measured with."""
-    keys = {name: flowsep_key(f"{part}.{name}", FlowSepConfig.base()) for name in module.state_dict()}
-    state = {name: made_up_entry(keys[name], tuple(t.shape)) for name, t in module.state_dict().items()}
-    module.load_state_dict(state)
-    return module.eval()
-
-
 @pytest.fixture(scope="module")
 def vocoder() -> nn.Module:
-    return filled("vocoder", BigVGAN(BigVGANConfig.base()))
+    return made_up_part("vocoder")
 
 
 @pytest.mark.parametrize("grad", [False, True])
@@ -52,7 +39,7 @@ def test_from_a_latent_to_the_waveform(vocoder: nn.Module) -> None:
     stages |= {f"voc_up{i}": stage.up for i, stage in enumerate(vocoder.stages)}
     latent = torch.from_numpy(MEASURED["mix10.steps3.latent"]) / made_up_entry("scale_factor", ())
     with torch.inference_mode(), listening(stages) as found:
-        mel = filled("vae", VAE(VAEConfig.base())).decode(latent)
+        mel = made_up_part("vae").decode(latent)
         waveform = vocoder(mel[:, 0].transpose(1, 2))
     np.testing.assert_allclose(summary(mel), MEASURED["mix10.steps3.decoded_mel.stats"], atol=1e-4)
     for name in stages:

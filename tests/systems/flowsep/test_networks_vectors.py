@@ -7,16 +7,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from flowsep_weights import made_up_entry, made_up_noise, made_up_part
-from reference_weights import rng, signal
+from flowsep_weights import made_up_entry, made_up_mixture, made_up_noise, made_up_part, made_up_tokens
 from torch import Tensor, nn
 from vectors import DATA, Found, listening, summary
 
-from soundsieve.encoders.t5 import T5, T5Config
 from soundsieve.systems.flowsep.mel import LogMel, MelConfig
-from soundsieve.systems.flowsep.unet import FlowUNet, FlowUNetConfig
-from soundsieve.systems.flowsep.vae import VAE, VAEConfig
-from soundsieve.weights.checkpoint import _no_parameters, _NoRandomInit
+from soundsieve.systems.flowsep.unet import FlowUNet
+from soundsieve.systems.flowsep.vae import VAE
 
 pytestmark = pytest.mark.slow
 
@@ -29,13 +26,6 @@ MEL = 5e-5
 """Of the largest value: what a transform in float32, as the measured one was, makes of quiet bands."""
 
 
-def built(part: str, make: type[nn.Module], config: object) -> nn.Module:
-    with _NoRandomInit(), _no_parameters():
-        module = make(config)
-    made_up_part(part, module)
-    return module
-
-
 def check(found: Tensor | np.ndarray, name: str, tolerance: float = NETWORK) -> None:
     measured = MEASURED[name].astype(np.float64)
     ours = np.asarray(found, dtype=np.float64).reshape(measured.shape)
@@ -46,24 +36,20 @@ def check(found: Tensor | np.ndarray, name: str, tolerance: float = NETWORK) -> 
 
 @pytest.fixture(scope="module")
 def vae() -> VAE:
-    return built("vae", VAE, VAEConfig.base())  # type: ignore[return-value]
+    return made_up_part("vae")  # type: ignore[return-value]
 
 
 @pytest.fixture(scope="module")
 def mel() -> Tensor:
-    sound = signal("mix10", 163840, 16000).numpy()
-    sound = sound - sound.mean()
-    return LogMel(MelConfig.base())(torch.from_numpy(0.5 * sound / (np.abs(sound).max() + 1e-8)))
+    return LogMel(MelConfig.base())(made_up_mixture())
 
 
 @pytest.fixture(scope="module")
 def text() -> tuple[Tensor, Tensor]:
     """Of the measured tokens, all fifty states, padding's too, and the mask."""
-    ids = torch.zeros(1, 50, dtype=torch.long)
-    ids[0, :12] = torch.tensor([*rng("0:tokens:mix10").integers(3, 32000, size=11).tolist(), 1])
-    mask = (ids != 0).long()
+    ids, mask = made_up_tokens()
     with torch.inference_mode():
-        return built("text", T5, T5Config.base())(ids, mask), mask
+        return made_up_part("text")(ids, mask), mask
 
 
 def test_mel(mel: Tensor) -> None:
@@ -96,7 +82,7 @@ def test_decoder(vae: VAE) -> None:
 
 
 def test_unet(vae: VAE, mel: Tensor, text: tuple[Tensor, Tensor]) -> None:
-    unet = built("unet", FlowUNet, FlowUNetConfig.base())
+    unet = made_up_part("unet")
     assert isinstance(unet, FlowUNet)
     down, up = unet.down, unet.up
     stages: dict[str, nn.Module] = {"time_embed": unet.time, "in0": unet.stem, "mid": unet.middle_block}
