@@ -257,7 +257,10 @@ def test_what_is_uploaded_by_way_of_the_page_has_the_same_limit(
     (path,) = small.json()
     assert incoming in Path(path).parents
     assert Path(path).name == "street.wav"
-    Path(path).unlink()
+    (other,) = client.post("/gradio_api/upload", files={"files": ("../../street.wav", wav(0.1))}).json()
+    assert other != path  # who has the same file has a copy of their own
+    for one in (path, other):
+        Path(one).unlink()
     large = client.post("/gradio_api/upload", files={"files": ("street.wav", bytes(4_000_001))})
     assert large.status_code == 413
     assert not [path for path in incoming.rglob("*") if path.is_file()]

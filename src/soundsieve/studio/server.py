@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 import uvicorn
@@ -56,6 +57,8 @@ def build(
     import gradio
 
     from soundsieve.studio import page, player
+
+    _keep_uploads_apart()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -107,6 +110,21 @@ def _in_a_loop(make: Callable[[], None]) -> None:
         asyncio.run(made())
     else:
         make()
+
+
+@cache
+def _keep_uploads_apart() -> None:
+    """Gradio puts an upload where its content says: who sends the same file shares it with who deletes it first."""
+    from gradio import route_utils
+
+    class OwnUpload(route_utils.GradioUploadFile):
+        """A file whose place cannot be told from its content."""
+
+        def __init__(self, *given: Any, **options: Any) -> None:
+            super().__init__(*given, **options)
+            self.sha.update(secrets.token_bytes(16))
+
+    route_utils.GradioUploadFile = OwnUpload  # type: ignore[misc]
 
 
 def listen(host: str, port: int) -> socket.socket:

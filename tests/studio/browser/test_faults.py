@@ -109,10 +109,13 @@ def test_long_work_shows_progress_and_is_cancelled(open_page: Open, long_recordi
 
 def test_two_people_do_not_see_each_other(open_page: Open, demo_mixture: Path, tmp_path: Path) -> None:
     ann, ben = open_page(), open_page()
+    ann.upload(demo_mixture)  # the same file at the same time
+    ben.upload(demo_mixture)
+    for one in (ann, ben):
+        expect(one.name).to_have_text("street.wav")
     other = tmp_path / "market.wav"
     other.write_bytes(demo_mixture.read_bytes())
-    ann.open(demo_mixture)
-    expect(ben.page.get_by_role("heading", name="Choose a recording")).to_be_visible()
+    ben.page.get_by_role("button", name="Choose another recording").click()
     ben.open(other)
     for one, text in ((ann, "a dog barking"), (ben, "rain falling")):  # at the same time
         one.query.fill(text)
