@@ -241,7 +241,11 @@ def look() -> dict[str, Any]:
         font_mono=["ui-monospace", "DejaVu Sans Mono", "monospace"],
     )
     words = gr.I18n(
-        en={"upload_text.drop_file": "Drop a sound file here", "upload_text.click_to_upload": "Choose a file"}
+        en={
+            "upload_text.drop_file": "Drop a sound file here",
+            "upload_text.click_to_upload": "Choose a file",
+            "common.upload": "Add more",  # Gradio has no words of its own for it
+        }
     )
     styles = [
         f'<link rel="stylesheet" href="studio/static/{name}?{__version__}">' for name in ("frame.css", "studio.css")

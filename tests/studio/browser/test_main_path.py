@@ -153,6 +153,7 @@ def test_example_clips_and_words_to_leave_out(open_page: Open, demo_mixture: Pat
     clip = next(clips.rglob("*.ogg"), None) or demo_mixture
     page.locator("#ask-like input[type=file]").set_input_files(clip)
     expect(page.locator("#ask-like")).to_contain_text(clip.stem)
+    expect(page.get_by_role("button", name="Add more")).to_be_visible()
     sieve.exclude.fill("rain, wind")
     sieve.ask_button.click()
     expect(sieve.answer).to_contain_text("without rain")
