@@ -35,7 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from soundsieve.errors import ConfigError
-from soundsieve.nn.strips import Conv, Rows, by_strips, scale_and_bias
+from soundsieve.nn.strips import Conv, Rows, by_strips, for_answers, scale_and_bias
 
 SLOPE = 0.01
 """Of the leaky ReLUs."""
@@ -121,11 +121,6 @@ def _activated_at_once(norm: nn.BatchNorm2d, x: Tensor, shift: Tensor | None, sl
     """`_activated` in evaluation for a batch of one, the shift added to the norm's own bias."""
     bias = norm.bias if shift is None else norm.bias + shift.flatten()
     return F.leaky_relu_(F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, bias, eps=norm.eps), slope)
-
-
-def for_answers(module: nn.Module, x: Tensor) -> bool:
-    """Whether this is for answers alone, on a processor: mixtures one by one, maps in strips."""
-    return not (module.training or torch.is_grad_enabled() or x.device.type != "cpu")
 
 
 class ResidualBlock(nn.Module):

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from soundsieve.dsp.stft import istft, stft
-from soundsieve.nn.resunet import ResUNet, ResUNetConfig, for_answers
+from soundsieve.nn.resunet import ResUNet, ResUNetConfig
+from soundsieve.nn.strips import for_answers
 
 _LEAST_POWER = 1e-10
 """Of a cell of the spectrogram, as the network sees it."""

@@ -118,6 +118,11 @@ class Conv(nn.Conv2d):
         return exact and min(self.in_channels, self.out_channels) >= MANY
 
 
+def for_answers(module: nn.Module, x: Tensor) -> bool:
+    """Whether this is for answers alone, on a processor: mixtures one by one, maps in strips."""
+    return not (module.training or torch.is_grad_enabled() or x.device.type != "cpu")
+
+
 def scale_and_bias(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """A batch norm in evaluation as ``scale x + bias``, each of shape ``(C,)``."""
     assert norm.running_mean is not None

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from soundsieve.nn import strips
 from soundsieve.nn.kept import Kept
 from soundsieve.nn.linear import has_fast_products, linear
-from soundsieve.nn.resunet import for_answers
-from soundsieve.nn.strips import MANY, Rows, by_strips
+from soundsieve.nn.strips import MANY, Rows, by_strips, for_answers
 
 _LARGE = 1024  # places from which on a map is worth the effort
 _HEAVY = 2**18  # pairs of channels from which on transformed weights, 18 MB of them, are too much to keep
