@@ -265,6 +265,25 @@ def free_text_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, f"Made by `{result['command']}`."]) + "\n"
 
 
+def contrast_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/contrast.py` measured."""
+    asked = ("text", "text+exclude", "exclude", "example")
+    lines = [
+        f"| looks | {' | '.join(f'SDRi, {name}' for name in asked)} | median, text | selectivity | presence AUC | s |",
+        "| ---: |" + " ---: |" * (len(asked) + 4),
+    ]
+    for row in result["looks"]:
+        scores = " | ".join(f"{row[f'sdri_{name}']:.1f}" for name in asked)
+        lines.append(
+            f"| {row['looks']} | {scores} | {row['median_text']:.1f} | {row['selectivity']:.2f} "
+            f"| {row['presence_auc']:.3f} | {row['seconds']:.3f} |"
+        )
+    about = f"{result['pairs']} mixtures of {result['split']} clips; s: 10 s of sound on {result['threads']} threads."
+    if result["unseen"]:
+        about += " SDRi is that of the unseen labels alone."
+    return "\n".join([*lines, "", f"{about} Made by `{result['command']}`."]) + "\n"
+
+
 def recall_table(result: dict[str, Any]) -> str:
     """What `benchmarks/choose_recall.py` measured."""
     lines = [
@@ -399,6 +418,7 @@ def render(name: str) -> str:
         "flowsep_loading": flowsep_loading_table,
         "loader": loader_table,
         "free-text": free_text_table,
+        "contrast": contrast_table,
         "recall": recall_table,
         "long": long_table,
         "stereo": stereo_table,

@@ -8,7 +8,8 @@ import torch
 
 from soundsieve.errors import ConfigError, QueryError
 from soundsieve.query import Condition, Query
-from soundsieve.systems.sieve import Sieve, SieveConfig
+from soundsieve.systems.sieve import Scene, Sieve, SieveConfig
+from soundsieve.systems.sieve.naming import EVIDENCE, Named
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def test_the_gate_turns_down_only_what_is_not_there(sieve: Sieve) -> None:
 def test_presence_training_never_reaches_the_mask(sieve: Sieve, mixture: torch.Tensor) -> None:
     asked = condition(sieve, "a dog")
     scene = sieve.analysis(sieve.spectrum(mixture)[1])
-    _, presence = sieve.reader(scene, asked.expand(2).positive[:, None], asked.expand(2).negative[:, None])
+    _, presence = sieve.read(scene, asked.expand(2).positive[:, None], asked.expand(2).negative[:, None])
     presence.sum().backward()
     moved = {name for name, p in sieve.named_parameters() if p.grad is not None and p.grad.any()}
     sieve.zero_grad()
@@ -168,3 +169,76 @@ def test_recall_draws_texts_towards_the_anchors() -> None:
     for recall, expected in ((0.0, asked), (1.0, nearest)):
         sieve.config = dataclasses.replace(config, recall=recall)
         torch.testing.assert_close(sieve.embed_texts(["the dogs"])[0], expected, atol=2e-2, rtol=0)
+
+
+def scene_of_two(keys: torch.Tensor) -> Scene:
+    """Four cells: the left two sound like the first of two keys, the right two like the second and are louder."""
+    cells = torch.stack([keys[0], keys[0], keys[1], keys[1]], 1)[None, :, None]
+    levels_db = torch.tensor([0.0, 0, 0, 0, 6, 6, 6, 6]).expand(1, 2, 8)
+    whole = torch.nn.functional.normalize(keys.sum(0), dim=0)[None]
+    return Scene(torch.zeros(1, 1, 1, 4), cells, torch.zeros(1, 2, 2), whole, torch.zeros(1, 3), levels_db)
+
+
+def test_a_scene_is_told_in_the_words_of_the_anchors() -> None:
+    anchors, keys = torch.eye(3)[:2], torch.eye(2)
+    named = Named(scene_of_two(keys), anchors, keys, torch.full((3,), 20.0))
+    left = torch.zeros(1, 1, 2, 8)
+    left[..., :4] = 1.0
+    torch.testing.assert_close(named.shares(left)[0, 0], torch.tensor([1.0, 0.0]), atol=1e-6, rtol=0)
+    whole = named.shares(torch.ones(1, 1, 2, 8))[0, 0]
+    torch.testing.assert_close(whole[1] / whole[0], torch.tensor(10**0.6), atol=1e-4, rtol=0)
+
+    wanted, nothing = anchors[None, :1], torch.zeros(1, 1, 3)
+    positive, negative = named.contrasted(left, wanted, nothing)
+    assert torch.equal(positive, wanted)
+    torch.testing.assert_close(negative[0, 0], anchors[1], atol=1e-5, rtol=0)  # what was left is excluded
+    positive, negative = named.contrasted(left, nothing, anchors[None, 1:])
+    torch.testing.assert_close(positive[0, 0], anchors[0], atol=1e-5, rtol=0)  # what is held is wanted
+    assert torch.equal(negative, anchors[None, 1:])
+
+    evidence = named.evidence(left, torch.stack([anchors[0], anchors[1], torch.eye(3)[2]])[None], 0.03)[0]
+    assert evidence.shape == (3, EVIDENCE)
+    assert evidence[0, 0] > evidence[1, 0] + 3  # the answer holds the first and not the second
+    assert evidence[1, 1] > evidence[0, 1] + 3  # which is in what is left
+    torch.testing.assert_close(evidence[:, 4], torch.tensor([1.0, 1.0, 0.0]))  # the third is near no anchor
+
+
+def test_contrast_asks_again_without_what_the_first_answer_left(mixture: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    sieve = Sieve(dataclasses.replace(SieveConfig.debug(), anchors=3, contrast=True)).eval()
+    sieve.anchors[:] = sieve.text.encode(["a dog", "rain", "a violin"])
+    scene = sieve.analysis(sieve.spectrum(mixture)[1])
+    asked = condition(sieve, "a dog").expand(2)
+    positive, negative = asked.positive[:, None], asked.negative[:, None]
+    first, _ = sieve.reader(scene, positive, negative)
+    second, _ = sieve.reader(scene, *sieve.in_words(scene).contrasted(first.sigmoid(), positive, negative))
+    assert (first - second).abs().max() > 1e-3
+    torch.testing.assert_close(sieve.read(scene, positive, negative)[0], second)
+    with pytest.raises(ConfigError, match="there are none"):
+        dataclasses.replace(sieve.config, anchors=0)
+
+
+def test_a_text_that_is_near_to_no_anchor_is_of_a_strange_sound(mixture: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    config = dataclasses.replace(SieveConfig.debug(), anchors=2, known=0.999, gate_db=20.0)
+    sieve = Sieve(config).eval()
+    sieve.anchors[:] = sieve.text.encode(["a dog", "rain"])
+    asked = sieve.encode_query(Query(text="a dragon yawning"))
+    torch.testing.assert_close(asked.positive, sieve.text.encode(["a dragon yawning"]))  # not drawn to an anchor
+    out = sieve.estimate(mixture, asked)
+    assert (out.presence <= sieve.presence_threshold / 2).all()
+    torch.testing.assert_close(out.gain, torch.full((2,), 0.1))
+    known = sieve.estimate(mixture, sieve.encode_query(Query(text="a dog")))
+    assert (known.presence > sieve.presence_threshold / 2).any()
+    assert torch.equal(sieve.estimate(mixture, condition(sieve, None, "a dragon yawning")).presence, torch.ones(2))
+
+
+def test_example_clips_are_drawn_towards_the_anchors_too() -> None:
+    torch.manual_seed(0)
+    sieve = Sieve(dataclasses.replace(SieveConfig.debug(), anchors=2, recall_temperature=0.01)).eval()
+    sieve.anchors[:] = torch.nn.functional.normalize(torch.randn(2, sieve.config.text.width), dim=1)
+    clip = (np.random.default_rng(0).standard_normal(16000).astype(np.float32), 32000)
+    heard = sieve.embed_clips([clip])
+    sieve.config = dataclasses.replace(sieve.config, recall_clips=1.0)
+    nearest = sieve.anchors[(heard @ sieve.anchors.T).argmax()]
+    torch.testing.assert_close(sieve.embed_clips([clip])[0], nearest, atol=1e-2, rtol=0)

@@ -115,6 +115,48 @@ def test_reverberation_only_adds_a_tail(bank: EnergyBank) -> None:
     np.testing.assert_allclose(tail[1:] / tail[:-1], tail[1] / tail[0], rtol=1e-3)  # exponential
 
 
+def test_a_source_of_two_clips_is_as_loud_as_any(bank: EnergyBank) -> None:
+    _, alone = bank.mixture([0, 5], np.random.default_rng(1))
+    _, twinned = bank.mixture([0, 5], np.random.default_rng(1), twins={1: 6})
+    np.testing.assert_allclose(alone.sum((1, 2)), twinned.sum((1, 2)), rtol=1e-4)
+    assert np.array_equal(alone[0], twinned[0])
+    assert not np.allclose(alone[1], twinned[1])
+
+
+@pytest.mark.parametrize("kind", ["stretch", "shift", "dynamics"])
+def test_a_clip_changes_in_one_way_alone(store: ClipStore, kind: str) -> None:
+    torch.manual_seed(0)
+    config = EnergyConfig(segment_s=1.2, speeds=(1.0,), **{kind: 1.0})
+    bank = EnergyBank(store, Sieve(SieveConfig.debug()), config)
+    logs = bank.bank[0][0].astype(np.float32)
+    several = [bank._changed(logs, np.random.default_rng(seed)) for seed in range(8)]
+    lengths = {len(changed) for changed in several}
+    if kind == "stretch":
+        assert min(lengths) < len(logs) < max(lengths)
+        for changed in several:  # at the same pitch: the bands hold what they held
+            np.testing.assert_allclose(changed.mean(0), logs.mean(0), atol=0.3)
+        return
+    assert lengths == {len(logs)}
+    if kind == "dynamics":
+        for changed in several:
+            assert changed.max() == pytest.approx(logs.max(), abs=1e-4)
+            spread = (changed - changed.max()) / np.minimum(logs - logs.max(), -1e-3)
+            assert 0.79 < np.median(spread) < 1.26
+    else:
+        centre = [int((10.0**changed).sum(0).argmax()) for changed in several]
+        assert len(set(centre)) > 1
+        assert max(abs(c - int((10.0**logs).sum(0).argmax())) for c in centre) <= 3
+
+
+def test_how_many_sources_follows_the_shares() -> None:
+    config, rng = EnergyConfig(three_sources=0.3, four_sources=0.2), np.random.default_rng(0)
+    counts = np.bincount([config.draw_count(rng) for _ in range(4000)], minlength=5) / 4000
+    np.testing.assert_allclose(counts[2:], [0.5, 0.3, 0.2], atol=0.03)
+    assert config.most_sources == 4
+    with pytest.raises(ConfigError, match="together at most 1"):
+        EnergyConfig(three_sources=0.7, four_sources=0.4)
+
+
 def test_labels_in_a_mixture_differ(store: ClipStore) -> None:
     sampler, rng = ClipSampler(store.clips, ()), np.random.default_rng(0)
     for _ in range(50):

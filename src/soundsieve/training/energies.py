@@ -7,7 +7,7 @@ equalising, low-passing, reverberation and noise are products and sums of small 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,10 @@ class EnergyConfig:
     """Speeds (and so pitches) at which every clip is available."""
     three_sources: float = 0.25
     """Share of mixtures with three sources instead of two."""
+    four_sources: float = 0.0
+    """Share of mixtures with four."""
+    twins: float = 0.0
+    """Share of sources that are two clips of their label at once."""
     snr_db: float = 4.0
     """Levels of the sources lie within this of each other."""
     label_power: float = 0.6
@@ -46,13 +50,43 @@ class EnergyConfig:
     """Share of sources with an exponential tail, 0.1 to 0.8 s."""
     noise: float = 0.2
     """Share of mixtures over a steady noise floor, 20 to 50 dB down."""
+    stretch: float = 0.0
+    """Share of sources that are made 0.7 to 1.4 times as long, at the same pitch."""
+    shift: float = 0.0
+    """Share of sources whose bands are moved, by up to three, at the same pace."""
+    dynamics: float = 0.0
+    """Share of sources whose energies are raised to a power of 0.8 to 1.25: what is soft comes nearer or goes away."""
 
     def __post_init__(self) -> None:
-        for name in ("three_sources", "lowpass", "reverb", "noise"):
+        for name in (
+            "three_sources",
+            "four_sources",
+            "twins",
+            "lowpass",
+            "reverb",
+            "noise",
+            "stretch",
+            "shift",
+            "dynamics",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a share, between 0 and 1; got {getattr(self, name)}")
+        if self.three_sources + self.four_sources > 1:
+            raise ConfigError("three_sources and four_sources are shares of all mixtures: together at most 1")
         if not self.speeds or min(self.speeds) <= 0:
             raise ConfigError("speeds takes at least one positive number")
+
+    @property
+    def most_sources(self) -> int:
+        """Of any mixture."""
+        return 4 if self.four_sources else 3
+
+    def draw_count(self, rng: np.random.Generator) -> int:
+        """How many sources a mixture has."""
+        drawn = rng.random()
+        if drawn < self.three_sources:
+            return 3
+        return 4 if drawn < self.three_sources + self.four_sources else 2
 
 
 def snr_db(mask: torch.Tensor, target: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
@@ -93,7 +127,7 @@ class EnergyBank:
 
         Longer clips are cut, the louder of two random places being taken; shorter ones are placed anywhere or repeated.
         """
-        logs = self.bank[rng.integers(len(self.bank))][clip]
+        logs = self._changed(self.bank[rng.integers(len(self.bank))][clip], rng)
         length, frames = len(logs), self.frames
         if length > frames:
             starts = rng.integers(0, length - frames + 1, 2)
@@ -111,6 +145,27 @@ class EnergyBank:
                 start = int(rng.integers(0, frames - length + 1))
                 piece[start : start + length] = short
         return self._vary(piece / max(float(piece.sum()), _FLOOR), rng)
+
+    def _changed(self, logs: NDArray[np.float16], rng: np.random.Generator) -> NDArray[np.float32 | np.float16]:
+        """Length, pitch and dynamics, each apart from the others; ``logs`` are powers of ten, shape ``(N, bands)``."""
+        config = self.config
+        if rng.random() < config.stretch:
+            frames = max(1, round(len(logs) * rng.uniform(0.7, 1.4)))
+            places = np.linspace(0, len(logs) - 1, frames)
+            low = places.astype(int)
+            part = (places - low).astype(np.float32)[:, None]
+            logs = logs[low] * (1 - part) + logs[np.minimum(low + 1, len(logs) - 1)] * part
+        if rng.random() < config.shift:
+            places = np.arange(self.bands) + rng.uniform(-3, 3)
+            inside = np.clip(places, 0, self.bands - 1)
+            low = inside.astype(int)
+            part = (inside - low).astype(np.float32)
+            moved = logs[:, low] * (1 - part) + logs[:, np.minimum(low + 1, self.bands - 1)] * part
+            logs = np.where(places == inside, moved, np.log10(_FLOOR)).astype(np.float32)
+        if rng.random() < config.dynamics:
+            loudest = np.float32(logs.max())
+            logs = loudest + (logs - loudest) * np.float32(np.exp(rng.uniform(np.log(0.8), np.log(1.25))))
+        return logs
 
     def _vary(self, piece: Energies, rng: np.random.Generator) -> Energies:
         """Equaliser, low-pass and reverberation; the energy is 1 again afterwards."""
@@ -131,13 +186,26 @@ class EnergyBank:
             piece = out
         return piece / max(float(piece.sum()), _FLOOR)
 
-    def mixture(self, clips: Sequence[int], rng: np.random.Generator) -> tuple[Energies, Energies]:
-        """Mix crops of clips; returns the mixture ``(N, bands)`` and its sources ``(len(clips), N, bands)``."""
+    def mixture(
+        self, clips: Sequence[int], rng: np.random.Generator, *, twins: Mapping[int, int] | None = None
+    ) -> tuple[Energies, Energies]:
+        """Mix crops of clips.
+
+        Args:
+            clips: one for each source.
+            rng: of everything drawn.
+            twins: a second clip, up to 12 dB softer, for some of the sources, by their place in ``clips``.
+
+        Returns:
+            The mixture, shape ``(N, bands)``, and its sources, ``(len(clips), N, bands)``.
+        """
         config = self.config
         levels_db = rng.uniform(-config.snr_db / 2, config.snr_db / 2, len(clips))
-        sources = np.stack(
-            [self.crop(clip, rng) * np.float32(10.0 ** (db / 10)) for clip, db in zip(clips, levels_db, strict=True)]
-        )
+        sources = np.stack([self.crop(clip, rng) for clip in clips])
+        for place, twin in (twins or {}).items():
+            sources[place] += self.crop(twin, rng) * np.float32(10.0 ** (rng.uniform(-12, 0) / 10))
+        energies = sources.sum((1, 2)).clip(_FLOOR)
+        sources *= (10.0 ** (levels_db / 10) / energies).astype(np.float32)[:, None, None]
         mixture = sources.sum(0)
         if rng.random() < config.noise:
             shape = 10.0 ** (np.interp(np.arange(self.bands), self._knots, rng.normal(0, 6, 6)) / 10)

@@ -120,7 +120,7 @@ CATALOG: dict[str, Entry] = {
             licence="MIT",
             where="inside the package",
             size_mb=_starter_size(),
-            sha256="007ddd12e230cda26c66a84ac47187b4e1f1cada0b942f47efa1b98f21202a95",
+            sha256="bd461bb9bcc52adcb16547d70b021b32184f9566b1e99d4738eb44187523e641",
         ),
         Entry(
             name="debug",

@@ -13,6 +13,7 @@ For each mixture both of its first two sounds are asked for, and one that is not
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,12 +29,17 @@ from soundsieve.evaluation.questions import plan
 from soundsieve.evaluation.run import evaluate, of_condition, selectivity
 from soundsieve.metrics import roc_auc
 from soundsieve.systems.sieve import Scene, Sieve, SieveConfig
+from soundsieve.systems.sieve.naming import Named
 from soundsieve.training.energies import EnergyBank, EnergyConfig, snr_db
 from soundsieve.training.sampling import ClipSampler
 from soundsieve.training.store import ClipStore
 from soundsieve.training.tasks.base import Batch
 from soundsieve.weights.checkpoint import load_system, save_system
 
+NEAR = (0.4, 0.75)
+"""Cosines between the anchors of labels that are much alike, and still not the same sound in other words."""
+STRANGE = 0.6
+"""A sound whose description is nearer to a label than this may be in the clips after all."""
 QUERIES = 3
 """Of each mixture: its first sound, its second, and one that is not there."""
 
@@ -59,6 +65,20 @@ class SieveTaskConfig:
     """Share of queries asked by both, a ~ U(0, 1)."""
     text_noise: float = 0.15
     """Length of the random vector added to half of the (unit) text vectors."""
+    recalled: float = 0.0
+    """Share of the texts that are drawn towards the anchors, as `Sieve.embed_texts` does."""
+    second_look: float = 0.0
+    """Share of the queries that are asked a second time, as `Sieve.read` does; above 0 turns ``contrast`` on."""
+    known: float = 0.0
+    """`SieveConfig.known` of what is made."""
+    recall_clips: float = 0.0
+    """`SieveConfig.recall_clips` of what is made."""
+    hard: float = 0.0
+    """Share of mixtures whose second sound, and of queries in vain whose sound, is described much like the first."""
+    strange: tuple[str, ...] = ()
+    """Text files, one description a line, of sounds that are mostly in no clip; asked for in vain."""
+    strange_query: float = 0.3
+    """Share of the queries in vain, in words, that are for one of these."""
     cells: int = 500
     """Random cells a mixture in the cell loss."""
     weights: dict[str, float] = field(default_factory=dict)
@@ -77,11 +97,17 @@ class SieveTaskConfig:
     """Weights of the trained text tower (a file of the text recipe); None for an untrained one."""
     init: str | None = None
     """Weights of a Sieve to go on from; its text tower is kept unless ``text_tower`` names another."""
+    start_share: float = 0.0
+    """Share of ``init`` in the weights that are judged and saved: an average of both (Wortsman et al., 2022,
+    arXiv 2109.01903), which keeps more of what the first run knew."""
 
     def __post_init__(self) -> None:
         unknown = sorted(self.weights.keys() - WEIGHTS.keys())
         if unknown:
             raise ConfigError(f"weights: no part of the loss is '{unknown[0]}'; there are {', '.join(WEIGHTS)}")
+        for name in ("recalled", "second_look", "hard", "strange_query", "start_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is a share, between 0 and 1; got {getattr(self, name)}")
 
 
 class SieveTask:
@@ -100,11 +126,14 @@ class SieveTask:
     ) -> None:
         self.config, self.seed, self.validation = config, seed, validation
         self.sampler = ClipSampler(train.clips, config.sentences, label_power=config.mixtures.label_power)
-        self.module: nn.Module = self._build(replace(model, anchors=len(self.sampler.labels)))
+        shape = replace(model, anchors=len(self.sampler.labels), contrast=config.second_look > 0)
+        shape = replace(shape, known=config.known, recall_clips=config.recall_clips)
+        self.module: nn.Module = self._build(shape)
         assert isinstance(self.module, Sieve)
+        self._start = copy.deepcopy(self.module.state_dict()) if config.start_share else {}
         self.bank = EnergyBank(train, self.module, config.mixtures)
 
-        needed = 4 if config.mixtures.three_sources else 3
+        needed = config.mixtures.most_sources + 1
         if len(self.sampler.labels) < needed:
             raise ConfigError(
                 f"training needs {needed} labels, one of them absent; the clips have {len(self.sampler.labels)}"
@@ -114,6 +143,13 @@ class SieveTask:
         for label in range(len(self.sampler.labels)):
             own = self.vectors[self.sampler.sentences(label)]
             self.module.anchors[label] = F.normalize(own.mean(0), dim=0)
+        anchors = self.module.anchors
+        alike = anchors @ anchors.T
+        near = (alike > NEAR[0]) & (alike < NEAR[1])
+        self._near = [row.nonzero()[:, 0].tolist() for row in near]
+        strange = self._read_strange()
+        self.strange = np.arange(len(self.vectors), len(self.vectors) + len(strange))
+        self.vectors = torch.cat([self.vectors, strange])
         self._pairs = make_pairs(validation.clips, validation.sounds, n=config.validation_pairs, seed=seed)
 
     def _build(self, model: SieveConfig) -> Sieve:
@@ -138,20 +174,37 @@ class SieveTask:
         sieve.text.requires_grad_(False)
         return sieve.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
+    def _read_strange(self) -> Tensor:
+        """Vectors of the descriptions in `SieveTaskConfig.strange` that are far enough from every label."""
+        assert isinstance(self.module, Sieve)
+        anchors = self.module.anchors
+        try:
+            texts = [Path(path).read_text("utf-8") for path in self.config.strange]
+        except OSError as error:
+            raise ConfigError(f"cannot read the descriptions of {error.filename}: {error.strerror}") from error
+        lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
+        if not lines:
+            return anchors[:0]
+        vectors = self.module.text.encode(lines)
+        return vectors[(vectors @ anchors.T).amax(1) < STRANGE]
+
     def batch(self, step: int) -> Batch:
         """Mixtures, their sources, lone example clips, and what is asked."""
         config, sampler, rng = self.config, self.sampler, np.random.default_rng([self.seed, step])
         size, frames, bands = config.batch_size, self.bank.frames, self.bank.bands
         energies = np.empty((size + config.examples, frames, bands), np.float32)
-        sources = np.zeros((size, 3, frames, bands), np.float32)
-        labels = np.full((size, 3), -1)
-        clips = np.full((size, 3), -1)
+        most = config.mixtures.most_sources
+        sources = np.zeros((size, most, frames, bands), np.float32)
+        labels = np.full((size, most), -1)
+        clips = np.full((size, most), -1)
         for b in range(size):
-            count = 3 if rng.random() < config.mixtures.three_sources else 2
-            chosen = sampler.draw_labels(count, rng)
+            count = config.mixtures.draw_count(rng)
+            chosen = self._draw_labels(count, rng)
             clips[b, :count] = [sampler.draw_clip(label, rng) for label in chosen]
             labels[b, :count] = chosen
-            energies[b], sources[b, :count] = self.bank.mixture(clips[b, :count].tolist(), rng)
+            twinned = np.flatnonzero(rng.random(count) < config.mixtures.twins)
+            twins = {int(i): sampler.draw_clip(int(chosen[i]), rng) for i in twinned}
+            energies[b], sources[b, :count] = self.bank.mixture(clips[b, :count].tolist(), rng, twins=twins)
         # Lone clips: examples for one of the two asked sounds of some of the mixtures.
         asked = rng.permutation(size)[: config.examples]
         sides = rng.integers(0, 2, config.examples)
@@ -187,13 +240,15 @@ class SieveTask:
                     ask(b, query, 0, labels[b, query], example_of[b, query])
                 if alone or rng.random() < config.exclusion:
                     ask(b, query, 1, labels[b, other], example_of[b, other])
-            absent = int(sampler.draw_labels(1, rng)[0])
+            absent = self._draw_absent(labels[b], rng)
             foreign = int(rng.integers(config.examples)) if config.examples and rng.random() < 0.5 else -1
             if foreign >= 0:
                 absent = int(example_labels[foreign])
             while absent in labels[b]:
                 absent, foreign = int(sampler.draw_labels(1, rng)[0]), -1
             ask(b, 2, 0, absent, foreign)
+            if foreign < 0 and len(self.strange) and rng.random() < config.strange_query:
+                text[b, 2, 0] = rng.choice(self.strange)
             if rng.random() < 0.3:
                 ask(b, 2, 1, labels[b, 0], -1)
         classes = np.array([sampler.draw_sentence(label, rng) for label in range(len(sampler.labels))])
@@ -204,6 +259,22 @@ class SieveTask:
         }  # fmt: skip
         return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in batch.items()}
 
+    def _draw_labels(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Different labels; in ``hard`` of the mixtures the second one is said in words much like the first one's."""
+        labels = self.sampler.draw_labels(count, rng)
+        if rng.random() < self.config.hard:
+            near = [label for label in self._near[labels[0]] if label not in labels]
+            if near:
+                labels[1] = rng.choice(near)
+        return labels
+
+    def _draw_absent(self, present: np.ndarray, rng: np.random.Generator) -> int:
+        """A label for the query in vain; in ``hard`` of them one that is said much like a sound that is there."""
+        near = self._near[present[rng.integers(2)]]
+        if near and rng.random() < self.config.hard:
+            return int(rng.choice(near))
+        return int(self.sampler.draw_labels(1, rng)[0])
+
     def loss(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         """The parts described in this module, and their weighted sum as ``loss``."""
         assert isinstance(module, Sieve)
@@ -212,7 +283,10 @@ class SieveTask:
         scene = module.analysis(batch["energies"])
         positive, negative = self._conditions(batch, scene.clip_vector[size:]).unbind(2)
         mixtures = Scene(*(getattr(scene, name)[:size] for name in scene.__dataclass_fields__))
-        logits, presence = module.reader(mixtures, positive, negative)
+        named = module.in_words(mixtures)
+        positive, negative = self._second_look(module, mixtures, named, positive, negative)
+        logits, features = module.reader(mixtures, positive, negative)
+        presence = module.reader.doubt(named, logits, positive, features, module.config.recall_temperature)
         parts = {"snr": self._snr(logits, batch)}
         parts |= self._matching(module, scene, batch)
         present = torch.zeros_like(presence)
@@ -225,9 +299,23 @@ class SieveTask:
         loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
         return {"loss": loss, **parts}
 
+    @torch.no_grad()
+    def _second_look(
+        self, module: Sieve, scene: Scene, named: Named, positive: Tensor, negative: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """For a share of the queries, the sides that `Sieve.read` asks its second question with."""
+        if not self.config.second_look:
+            return positive, negative
+        mask = torch.sigmoid(module.reader(scene, positive, negative)[0])
+        seen = named.contrasted(mask, positive, negative)
+        share = torch.rand_like(positive[..., :1]) < self.config.second_look
+        return torch.where(share, seen[0], positive), torch.where(share, seen[1], negative)
+
     def _conditions(self, batch: Batch, clip_vectors: Tensor) -> Tensor:
         """What is asked as vectors, shape ``(B, Q, 2, D)``: words, example clips, or both; zeros where nothing."""
         text = F.normalize(self.vectors[batch["text"]].sum(3), dim=3)
+        recalled = torch.rand_like(text[..., :1]) < self.config.recalled
+        text = torch.where(recalled, self._recall(text), text)
         noise = F.normalize(torch.randn_like(text), dim=3) * torch.rand_like(text[..., :1]).round()
         text = F.normalize(text + self.config.text_noise * noise, dim=3)
         vectors = text * batch["text_weight"][..., None]
@@ -236,6 +324,12 @@ class SieveTask:
             vectors = vectors + clip_vectors[index] * batch["example_weight"][..., None]
         asked = (batch["text_weight"] + batch["example_weight"] > 0)[..., None]
         return F.normalize(vectors, dim=3) * asked
+
+    def _recall(self, vectors: Tensor) -> Tensor:
+        module = self.module
+        assert isinstance(module, Sieve)
+        with torch.autocast(vectors.device.type, enabled=False):
+            return module.recalled(vectors.float(), module.config.recall)
 
     def _snr(self, logits: Tensor, batch: Batch) -> Tensor:
         target = batch["sources"][:, :2]
@@ -248,13 +342,14 @@ class SieveTask:
         vectors = self.vectors[batch["classes"]]
         keys = module.reader.key(vectors)
         lone = batch["energies"][size:, None]
-        sources = torch.cat([batch["sources"], F.pad(lone, (0, 0, 0, 0, 0, 2))])
-        labels = torch.cat([batch["labels"], F.pad(batch["example_labels"][:, None], (0, 2), value=-1)])
+        most = batch["labels"].shape[1]
+        sources = torch.cat([batch["sources"], F.pad(lone, (0, 0, 0, 0, 0, most - 1))])
+        labels = torch.cat([batch["labels"], F.pad(batch["example_labels"][:, None], (0, most - 1), value=-1)])
         column = labels.clamp_min(0)
 
-        cells = F.avg_pool2d(sources, 2).flatten(2)  # (B, 3, M)
+        cells = F.avg_pool2d(sources, 2).flatten(2)  # (B, S, M)
         picked = torch.randint(cells.shape[2], (len(cells), self.config.cells), device=cells.device)
-        cells = cells.gather(2, picked[:, None].expand(-1, 3, -1))
+        cells = cells.gather(2, picked[:, None].expand(-1, most, -1))
         cell_keys = scene.cell_keys.flatten(2).gather(2, picked[:, None].expand(-1, scene.cell_keys.shape[1], -1))
         frames = F.avg_pool2d(sources.sum(2), (1, 4))
         parts = {
@@ -278,6 +373,7 @@ class SieveTask:
         Also calibrates the presence: the share ``missed`` of the sounds that are there lies below the threshold.
         """
         assert isinstance(module, Sieve)
+        trained, module = module, self._shipped(module)
         module.config = replace(module.config, gate_db=0.0)
         by_path = {clip.path: clip for clip in self.validation.clips}
         questions = plan(self._pairs, by_path, conditions=("text", "text+exclude", "absent"))
@@ -286,7 +382,7 @@ class SieveTask:
         told_apart = selectivity(rows)
         there, not_there = (torch.tensor([row["presence"] for row in part]) for part in (text, absent))
         threshold = float(there.quantile(self.config.missed).clamp(0.01, 0.5))
-        module.config = replace(module.config, gate_db=self.config.gate_db, presence_threshold=threshold)
+        trained.config = replace(module.config, gate_db=self.config.gate_db, presence_threshold=threshold)
         scores = {
             "sdri_text": float(np.mean([row["sdri"] for row in text])),
             "sdri_both": float(np.mean([row["sdri"] for row in both])),
@@ -303,7 +399,18 @@ class SieveTask:
     def save(self, path: Path, module: nn.Module) -> None:
         """The embedded form: the network in float16, the text tower in int8."""
         assert isinstance(module, Sieve)
-        save_system(path, module, dtypes={"": "float16", "text.": "int8"})
+        save_system(path, self._shipped(module), dtypes={"": "float16", "text.": "int8"})
+
+    @torch.no_grad()
+    def _shipped(self, module: Sieve) -> Sieve:
+        """What is judged and saved: the module, or its average with what it began as."""
+        if not self._start:
+            return module
+        shipped = copy.deepcopy(module)
+        for name, value in shipped.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(self._start[name].to(value.device), self.config.start_share)
+        return shipped
 
 
 def _soft_cross_entropy(logits: Tensor, column: Tensor, energy: Tensor) -> Tensor:
@@ -311,8 +418,8 @@ def _soft_cross_entropy(logits: Tensor, column: Tensor, energy: Tensor) -> Tenso
 
     Args:
         logits: of every label in every place, shape ``(B, L, M)``.
-        column: label of each source, shape ``(B, 3)``.
-        energy: of each source in each place, shape ``(B, 3, M)``; its shares are the targets, and its sum to the power
+        column: label of each source, shape ``(B, S)``.
+        energy: of each source in each place, shape ``(B, S, M)``; its shares are the targets, and its sum to the power
             of 0.35 the weight of the place.
     """
     total = energy.sum(1)
