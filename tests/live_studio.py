@@ -62,17 +62,22 @@ class LiveStudio:
         """Machines that the server wanted to reach."""
         return self.tried.read_text("utf-8").split() if self.tried.exists() else []
 
-    def health(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self.url}/health", timeout=10) as answer:
+    def told(self, path: str) -> dict[str, Any]:
+        """What it says at an address, as JSON."""
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(f"{self.url}/{path}", timeout=30) as answer:
             return dict(json.load(answer))
+
+    def health(self) -> dict[str, Any]:
+        return self.told("health")
 
 
 @contextmanager
-def live_studio(folder: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[LiveStudio]:
+def live_studio(folder: Path, *options: str) -> Iterator[LiveStudio]:
     """A studio with these options, once its weights are loaded; ended like Ctrl-C does."""
     temp, tried, log = folder / "temp", folder / "tried.txt", folder / "log.txt"
     temp.mkdir(parents=True)
-    variables = {**os.environ, "TMPDIR": str(temp), "STUDIO_TRIED": str(tried), **(environment or {})}
+    variables = {**os.environ, "TMPDIR": str(temp), "STUDIO_TRIED": str(tried)}
     command = [sys.executable, "-c", GUARD, "studio", "--port", "0", *options]
     with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, env=variables) as process:
         try:

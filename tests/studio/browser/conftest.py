@@ -21,7 +21,8 @@ INSTALL_WITHIN_S = 240
 
 FLAGS = (
     "--no-sandbox",  # containers run as root
-    "--disable-dev-shm-usage",
+    "--disable-dev-shm-usage",  # which have little of it
+    "--no-proxy-server",
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",  # the microphone is allowed without a question
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # there is no other machine
