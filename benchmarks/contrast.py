@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from records import record, save
-from write_tables import contrast_table
+from starter_tables import contrast_table
 
 from soundsieve import load
 from soundsieve.evaluation import pairs as lists

@@ -7,7 +7,8 @@ A page asks for a table with a pair of comments; what stands between them is rep
 
 NAME is a file of benchmarks/results without its suffix: `speed` as `benchmarks/speed.py` writes it, others likewise by
 the script of that name, and anything else as `soundsieve evaluate -o` does. `brief-NAME` has fewer ways to ask,
-`labels-NAME` lists what the model of that file separates best and worst, `seen-NAME` sets labels that it was trained
+`labels-NAME` lists what the model of that file separates best and worst, `sources-NAME` how it separates the clips of
+each collection, `seen-NAME` sets labels that it was trained
 on beside those that it was not, `compare-NAME` sets all files that begin with NAME beside the embedded model,
 `log-NAME` is a training run's log.csv, kept as NAME.csv, and `speed-of-NAME` are one system's rows of
 `audiosep_speed`. Three names need no file: `models` is the catalogue of models, `benchmarks` the one of benchmarks,
@@ -40,6 +41,7 @@ from speed_tables import (
     speed_table,
     studio_table,
 )
+from starter_tables import against_table, contrast_table, sources_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -265,25 +267,6 @@ def free_text_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, f"Made by `{result['command']}`."]) + "\n"
 
 
-def contrast_table(result: dict[str, Any]) -> str:
-    """What `benchmarks/contrast.py` measured."""
-    asked = ("text", "text+exclude", "exclude", "example")
-    lines = [
-        f"| looks | {' | '.join(f'SDRi, {name}' for name in asked)} | median, text | selectivity | presence AUC | s |",
-        "| ---: |" + " ---: |" * (len(asked) + 4),
-    ]
-    for row in result["looks"]:
-        scores = " | ".join(f"{row[f'sdri_{name}']:.1f}" for name in asked)
-        lines.append(
-            f"| {row['looks']} | {scores} | {row['median_text']:.1f} | {row['selectivity']:.2f} "
-            f"| {row['presence_auc']:.3f} | {row['seconds']:.3f} |"
-        )
-    about = f"{result['pairs']} mixtures of {result['split']} clips; s: 10 s of sound on {result['threads']} threads."
-    if result["unseen"]:
-        about += " SDRi is that of the unseen labels alone."
-    return "\n".join([*lines, "", f"{about} Made by `{result['command']}`."]) + "\n"
-
-
 def recall_table(result: dict[str, Any]) -> str:
     """What `benchmarks/choose_recall.py` measured."""
     lines = [
@@ -396,12 +379,16 @@ def render(name: str) -> str:
     if of == "parallel_data_free":
         measured = RESULTS / f"{of}.json"
         return TABLES[part](json.loads(measured.read_text("utf-8"))) if measured.exists() else NOT_YET
-    path = RESULTS / f"{re.sub('^(labels|brief|seen)-', '', name)}.json"
+    path = RESULTS / f"{re.sub('^(labels|brief|seen|sources)-', '', name)}.json"
     if not path.exists():
         return NOT_YET
     result = json.loads(path.read_text("utf-8"))
     if name.startswith("labels-"):
         return labels_table(result)
+    if name.startswith("sources-"):
+        return sources_table(result)
+    if "comparisons" in result:
+        return against_table(result)
     if name.startswith("brief-"):
         return quality_table(result, LEFT_OUT_OF_BRIEF)
     if name.startswith("seen-"):

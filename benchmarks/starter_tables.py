@@ -1,0 +1,49 @@
+"""Tables about the starter alone: its two looks, its sources, and its forerunner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def contrast_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/contrast.py` measured."""
+    asked = ("text", "text+exclude", "exclude", "example")
+    lines = [
+        f"| looks | {' | '.join(f'SDRi, {name}' for name in asked)} | median, text | selectivity | presence AUC | s |",
+        "| ---: |" + " ---: |" * (len(asked) + 4),
+    ]
+    for row in result["looks"]:
+        scores = " | ".join(f"{row[f'sdri_{name}']:.1f}" for name in asked)
+        lines.append(
+            f"| {row['looks']} | {scores} | {row['median_text']:.1f} | {row['selectivity']:.2f} "
+            f"| {row['presence_auc']:.3f} | {row['seconds']:.3f} |"
+        )
+    about = f"{result['pairs']} mixtures of {result['split']} clips; s: 10 s of sound on {result['threads']} threads."
+    if result["unseen"]:
+        about += " SDRi is that of the unseen labels alone."
+    return "\n".join([*lines, "", f"{about} Made by `{result['command']}`."]) + "\n"
+
+
+def sources_table(result: dict[str, Any]) -> str:
+    """The collections that the test clips are from: how well sounds of each are separated."""
+    lines = ["| source | n | SDRi by text | with exclusion |", "| --- | ---: | ---: | ---: |"]
+    for name, entry in sorted(result["by_source"].items()):
+        cells = [f"{entry[one]:.1f} dB" if one in entry else "" for one in ("text", "text+exclude")]
+        lines.append(f"| {name} | {entry['n']} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines) + "\n"
+
+
+def against_table(result: dict[str, Any]) -> str:
+    """What `soundsieve compare` wrote: two runs, answer by answer."""
+    lines = [
+        "| query | metric | n | before | now | difference (95%) | p |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in result["comparisons"]:
+        low, high = row["interval"]
+        chance = "< 0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"
+        lines.append(
+            f"| {row['condition']} | {row['metric']} | {row['n']} | {row['first']:.2f} | {row['second']:.2f} "
+            f"| {row['difference']:+.2f} ({low:+.2f} to {high:+.2f}) | {chance} |"
+        )
+    return "\n".join(lines) + "\n"
