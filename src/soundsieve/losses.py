@@ -61,7 +61,7 @@ def stft_loss(estimate: Tensor, reference: Tensor, *, n_fft: int, hop_length: in
     """
     estimate, reference = _check(estimate, reference)
     ours, theirs = (_magnitude(stft(x, n_fft=n_fft, hop_length=hop_length)) for x in (estimate, reference))
-    convergence = (theirs - ours).norm() / theirs.norm().clamp(min=floor)
+    convergence: Tensor = (theirs - ours).norm() / theirs.norm().clamp(min=floor)
     return convergence + (theirs.clamp(min=floor).log() - ours.clamp(min=floor).log()).abs().mean()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -146,22 +147,22 @@ class EnergyBank:
                 piece[start : start + length] = short
         return self._vary(piece / max(float(piece.sum()), _FLOOR), rng)
 
-    def _changed(self, logs: NDArray[np.float16], rng: np.random.Generator) -> NDArray[np.float32 | np.float16]:
+    def _changed(self, logs: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         """Length, pitch and dynamics, each apart from the others; ``logs`` are powers of ten, shape ``(N, bands)``."""
         config = self.config
         if rng.random() < config.stretch:
             frames = max(1, round(len(logs) * rng.uniform(0.7, 1.4)))
             places = np.linspace(0, len(logs) - 1, frames)
             low = places.astype(int)
-            part = (places - low).astype(np.float32)[:, None]
-            logs = logs[low] * (1 - part) + logs[np.minimum(low + 1, len(logs) - 1)] * part
+            after = (places - low).astype(np.float32)[:, None]
+            logs = logs[low] * (1 - after) + logs[np.minimum(low + 1, len(logs) - 1)] * after
         if rng.random() < config.shift:
-            places = np.arange(self.bands) + rng.uniform(-3, 3)
-            inside = np.clip(places, 0, self.bands - 1)
+            moved = np.arange(self.bands) + rng.uniform(-3, 3)
+            inside = np.clip(moved, 0, self.bands - 1)
             low = inside.astype(int)
-            part = (inside - low).astype(np.float32)
-            moved = logs[:, low] * (1 - part) + logs[:, np.minimum(low + 1, self.bands - 1)] * part
-            logs = np.where(places == inside, moved, np.log10(_FLOOR)).astype(np.float32)
+            above = (inside - low).astype(np.float32)
+            values = logs[:, low] * (1 - above) + logs[:, np.minimum(low + 1, self.bands - 1)] * above
+            logs = np.where(moved == inside, values, np.log10(_FLOOR)).astype(np.float32)
         if rng.random() < config.dynamics:
             loudest = np.float32(logs.max())
             logs = loudest + (logs - loudest) * np.float32(np.exp(rng.uniform(np.log(0.8), np.log(1.25))))
