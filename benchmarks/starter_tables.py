@@ -24,6 +24,21 @@ def contrast_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"{about} Made by `{result['command']}`."]) + "\n"
 
 
+def averaging_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/averaging.py` measured."""
+    lines = [
+        "| share of the first run | SDRi, text | median | SDRi, text+exclude | selectivity | presence AUC |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in result["rows"]:
+        lines.append(
+            f"| {row['share']:.2f} | {row['sdri_text']:.1f} | {row['median_text']:.1f} | {row['sdri_both']:.1f} "
+            f"| {row['selectivity']:.2f} | {row['presence_auc']:.3f} |"
+        )
+    about = f"{result['pairs']} mixtures of validation clips. Made by `{result['command']}`."
+    return "\n".join([*lines, "", about]) + "\n"
+
+
 def sources_table(result: dict[str, Any]) -> str:
     """The collections that the test clips are from: how well sounds of each are separated."""
     lines = ["| source | n | SDRi by text | with exclusion |", "| --- | ---: | ---: | ---: |"]

@@ -41,7 +41,7 @@ from speed_tables import (
     speed_table,
     studio_table,
 )
-from starter_tables import against_table, contrast_table, sources_table
+from starter_tables import against_table, averaging_table, contrast_table, sources_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -405,6 +405,7 @@ def render(name: str) -> str:
         "flowsep_loading": flowsep_loading_table,
         "loader": loader_table,
         "free-text": free_text_table,
+        "averaging": averaging_table,
         "contrast": contrast_table,
         "recall": recall_table,
         "long": long_table,
