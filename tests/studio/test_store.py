@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
 import stat
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -178,17 +181,51 @@ def test_disk_space_is_bounded(tmp_path: Path) -> None:
             pass
 
 
+def test_folders_that_go_while_space_is_counted_do_no_harm(store: Store) -> None:
+    done = threading.Event()
+
+    def come_and_go(number: int) -> None:
+        while not done.is_set():
+            folder = store.incoming / str(number)
+            folder.mkdir()
+            (folder / "file").touch()
+            shutil.rmtree(folder)
+
+    with ThreadPoolExecutor(3) as others:
+        coming = [others.submit(come_and_go, number) for number in range(3)]
+        try:
+            for _ in range(1000):
+                with store.room(1):
+                    pass
+        finally:
+            done.set()
+        for one in coming:
+            one.result()
+
+
+def test_a_disk_that_refuses_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    content = wav(0.1)
+    monkeypatch.setattr(audio.Writer, "write", refuse)
+    with pytest.raises(FullError, match="the recording cannot be stored: No space left"):
+        store.add(content, "a.wav")
+    assert list(store.folder.rglob("*.wav*")) == []
+
+
 def test_what_is_not_used_goes_and_what_is_stays(tmp_path: Path) -> None:
     with Store(Limits(keep_minutes=0.3 / 60), tmp_path) as store:
         idle, busy = (store.add(wav(0.1, seed=seed), "a.wav") for seed in (1, 2))
-        stale = store.incoming / "half-an-upload"
+        stale = store.incoming / "folder" / "half-an-upload"
+        stale.parent.mkdir()
         stale.touch()
         with store.using(busy.id):
             deadline = time.monotonic() + 20
-            while (idle.folder.exists() or stale.exists()) and time.monotonic() < deadline:
+            while (idle.folder.exists() or stale.parent.exists()) and time.monotonic() < deadline:
                 time.sleep(0.05)
             assert not idle.folder.exists()
-            assert not stale.exists()
+            assert not stale.parent.exists()
             assert busy.path.exists()
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import atexit
-import fcntl
 import os
 import re
 import secrets
 import shutil
-import stat
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,16 +17,14 @@ from typing import BinaryIO, Self
 
 from soundsieve import audio
 from soundsieve.audio import AudioInfo
-from soundsieve.errors import AudioError
+from soundsieve.errors import AudioError, reason
 from soundsieve.naming import cut_bytes
+from soundsieve.studio.folder import PrivateFolder
 from soundsieve.studio.limits import FullError, GoneError, Limits
 from soundsieve.studio.question import Question
 
-_PREFIX = "soundsieve-studio-"
-_LOCK = ".in-use"
 _BLOCK = 1 << 16
 _LONGEST_NAME_BYTES = 120
-_YOUNG_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -122,21 +117,15 @@ class Store:
     Attributes:
         folder: the private folder.
         incoming: a folder in it for what is being received; what stays there is deleted after a while.
+        room: reserves disk space while a file is written, see `PrivateFolder.room`.
     """
 
     def __init__(self, limits: Limits | None = None, folder: Path | None = None) -> None:
         self.limits = limits or Limits()
-        around = Path(folder or tempfile.gettempdir())
-        around.mkdir(parents=True, exist_ok=True)
-        _sweep(around)
-        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=around))  # nobody else may look into it
-        self.incoming = self.folder / "incoming"
-        self.incoming.mkdir(mode=0o700)
-        self._mark = (self.folder / _LOCK).open("wb")
-        fcntl.flock(self._mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._disk = PrivateFolder(folder, self.limits.max_gigabytes * 1e9)
+        self.folder, self.incoming, self.room = self._disk.path, self._disk.incoming, self._disk.room
         self._lock = threading.RLock()
         self._recordings: dict[str, Recording] = {}
-        self._reserved = 0
         self._closing = threading.Event()
         atexit.register(self.close)
         threading.Thread(target=self._expire, name="studio-expiry", daemon=True).start()
@@ -157,8 +146,7 @@ class Store:
             for recording in self._recordings.values():
                 recording.gone = True
             self._recordings.clear()
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self._mark.close()
+            self._disk.close()
         atexit.unregister(self.close)
 
     def add(self, source: str | Path | bytes | BinaryIO, name: str, *, owner: str = "") -> Recording:
@@ -172,7 +160,7 @@ class Store:
         Raises:
             AudioError: it cannot be read, or is too long.
             TooLargeError: it is too large, or has too many channels.
-            FullError: there is no room.
+            FullError: there is no room, or the disk refuses.
         """
         called = plain_name(name)
         size = _size(source)
@@ -190,8 +178,10 @@ class Store:
                 if len(self._recordings) >= self.limits.max_recordings:
                     raise self._full()
                 self._recordings[id] = recording
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise FullError(f"the recording cannot be stored: {reason(error)}") from error
             raise
         return recording
 
@@ -273,25 +263,6 @@ class Store:
         for path in track.target_path.parent.glob(f"{track.id}.*"):
             path.unlink(missing_ok=True)
 
-    @contextmanager
-    def room(self, size: int) -> Iterator[None]:
-        """Reserve so many bytes of `Limits.max_gigabytes` while a file of that size is written.
-
-        Raises:
-            FullError: there is less.
-        """
-        with self._lock:
-            if _bytes_in(self.folder) + self._reserved + size > self.limits.max_gigabytes * 1e9:
-                raise FullError(
-                    "the studio's disk space is used up: remove what you no longer need, or try again later"
-                )
-            self._reserved += size
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._reserved -= size
-
     def _decoded(self, source: str | Path | bytes | BinaryIO, id: str, called: str, owner: str) -> Recording:
         path = self.folder / id / "recording.wav"
         try:
@@ -334,10 +305,7 @@ class Store:
                 before = time.monotonic() - keep_s
                 for one in [one for one in self._recordings.values() if one.used < before and not one.users]:
                     self.drop(one.id)
-            for path in self.incoming.rglob("*"):
-                with suppress(OSError):
-                    if path.is_file() and path.stat().st_mtime < time.time() - keep_s:
-                        path.unlink()
+            self._disk.clear_incoming(keep_s)
 
 
 def plain_name(name: str) -> str:
@@ -358,25 +326,3 @@ def _size(source: object) -> int | None:
         if isinstance(source, (str, Path)):
             return os.stat(source).st_size
     return None
-
-
-def _bytes_in(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # it went meanwhile
-            status = path.lstat()
-            total += status.st_size if stat.S_ISREG(status.st_mode) else 0
-    return total
-
-
-def _sweep(around: Path) -> None:
-    """Delete the folders of studios that were killed: those of ours that nobody holds the lock of."""
-    for folder in around.glob(f"{_PREFIX}*"):
-        with suppress(OSError):
-            status = folder.lstat()
-            young = time.time() - status.st_mtime < _YOUNG_S  # it may not hold its lock yet
-            if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode) or young:
-                continue
-            with (folder / _LOCK).open("rb") as mark:
-                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
