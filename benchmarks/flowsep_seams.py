@@ -59,8 +59,8 @@ def measure(system: FlowSep, sound: Tensor, text: str, way: str) -> dict[str, fl
     shared, faded = torch.zeros(len(mel), dtype=torch.bool), torch.zeros(len(power), dtype=torch.bool)
     apart, energy = 0.0, 0.0
     for (one, first), (two, second) in pairwise(pieces):
-        length = one.stop - two.start
-        heard = slice(int(0.4 * length), int(0.6 * length))
+        alone = int(0.4 * plan.overlap)  # at each end of what they share, which may be more for the last two
+        heard = slice(alone, one.stop - two.start - alone)
         before, after = first[0, two.start - one.start :][heard], second[0, heard]
         apart += float((before - after).square().sum())
         energy += float(after.square().sum())

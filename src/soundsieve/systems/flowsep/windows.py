@@ -7,8 +7,11 @@ window goes on from the one before it. Where n frames of latents are in both:
     latent        first 85%: that of the window before, z, imposed by its own straight path: the velocity is z - noise;
                   the velocity of this window takes over on the rest, and knows by then what it has to go on from
     spectrogram   first 75%: that of the window before; this window's own takes over on the next 10%
-    waveform      made of that spectrogram by convolutions that reach a quarter of a second, so both windows have the
-                  same one where they are cross-faded, between 40% and 60% of what they share (`soundsieve.segments`)
+    waveform      made of that spectrogram by convolutions that reach 0.36 s, so both windows have the same one where
+                  they are cross-faded, between 40% and 60% of what they share (`soundsieve.segments`)
+
+The last window ends with the recording, so it may share more. It is cross-faded in the last quarter of a window that it
+shares as others are, and everything before that is as in the window before: the percentages are of that quarter.
 
 What comes first does not wait for what comes later: memory does not grow with the recording, and it does not matter how
 many windows, channels or questions are worked on together.
@@ -43,7 +46,10 @@ _SILENT = 1e-8
 _LATENT_KEPT = (0.85, 1.0)
 _MEL_KEPT = (0.75, 0.85)
 _LEVEL_KEPT = (0.6, 1.0)
-"""Of what two windows share: up to where all is as in the one before, and from where on nothing is."""
+"""Of what two windows share, the last quarter of a window at most: up to where all is as in the one before, and from
+where on nothing is."""
+_FADING = 0.25
+"""That quarter."""
 _BLOCK = 64
 """Frames of noise that are drawn together."""
 _POSTERIOR, _START = 0, 1
@@ -168,7 +174,7 @@ class Windows:
         latent = system.draw(mixtures, tokens, mask, start, goal=goal, kept=kept)
         mel = system.decode(latent)
         if shared is not None:
-            fade = self._fade(some, window, shared * config.vae.factor, _MEL_KEPT)[:, None]
+            fade = self._fade(some, window, shared * config.vae.factor, config.mel.hop_length, _MEL_KEPT)[:, None]
             length = fade.shape[2]
             mel[:, :, :length] = torch.lerp(mel[:, :, :length], self._mel_before(some, window, length), fade)
         sound, gain = window.sound[channels], window.gain[channels][:, None]
@@ -189,14 +195,16 @@ class Windows:
             return None
         return max(0, (before.stop - window.first) // self._system.config.latent_hop) or None
 
-    def _fade(self, some: Tensor, window: Window, length: int, kept: tuple[float, float]) -> Tensor:
-        """How much is as in the window before: one up to ``kept[0]`` of the length, none from ``kept[1]`` on.
+    def _fade(self, some: Tensor, window: Window, length: int, hop: int, kept: tuple[float, float]) -> Tensor:
+        """How much is as in the window before: one up to ``kept[0]`` of what fades, none from ``kept[1]`` on.
 
-        Shape ``(r, length, 1)``; nothing for channels that are silent in one of both.
+        Shape ``(r, length, 1)``, ``hop`` samples from one place to the next; nothing for channels that are silent in
+        one of both.
         """
         before = self._before
         assert before is not None
-        first, last = (share * length for share in kept)
+        fading = min(length, _FADING * before.sound.shape[1] / hop)
+        first, last = (length - (1 - share) * fading for share in kept)
         place = torch.arange(length, device=window.sound.device) + 1
         ramp = ((last - place) / max(1.0, last - first)).clamp(0, 1)
         both = (before.audible & window.audible)[self._channels[some]]
@@ -213,7 +221,7 @@ class Windows:
         if changed.any():
             mel = self._mel_before(some, window, shared * system.config.vae.factor)[changed]
             goal[changed] = system.vae.encode(mel).mean * system.scale_factor
-        return goal, self._fade(some, window, shared, _LATENT_KEPT)[:, None]
+        return goal, self._fade(some, window, shared, system.config.latent_hop, _LATENT_KEPT)[:, None]
 
     def _mel_before(self, some: Tensor, window: Window, length: int) -> Tensor:
         """The first frames ``(r, 1, length, n_mels)`` as the window before has them, at this one's gain."""
@@ -230,7 +238,7 @@ class Windows:
         before = self._before
         if before is not None and before.stop > window.first:
             length = min(samples, before.stop - window.first)
-            fade = self._fade(some, window, length, _LEVEL_KEPT)[:, :, 0]
+            fade = self._fade(some, window, length, 1, _LEVEL_KEPT)[:, :, 0]
             gains[:, :length] = torch.lerp(gains[:, :length], before.level[some][:, None].expand(-1, length), fade)
         return gains
 
