@@ -34,10 +34,13 @@ from soundsieve.evaluation.pairs import SAMPLE_RATE, decoded, mix
 from soundsieve.evaluation.report import sha256
 from soundsieve.metrics import frechet_distance, sdr
 from soundsieve.query import Condition, Query
+from soundsieve.systems.flowsep.bigvgan import BigVGAN, BigVGANConfig
 from soundsieve.systems.flowsep.flowsep import FlowSep
 from soundsieve.systems.flowsep.project import project
 from soundsieve.training.embeddings import load_sieve_encoder
+from soundsieve.training.tasks.flowsep_parts import VOCODER_KIND
 from soundsieve.weights.checkpoint import load_system
+from soundsieve.weights.modules import load_module
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = (1, 2, 5, 10, 20, 50)
@@ -54,17 +57,21 @@ class Row:
     guidance: float = 1.0
 
 
-WITHOUT = ("unprocessed mixture", "sound itself", "sound through the vocoder", "sound through VAE and vocoder")
+WITHOUT = ("unprocessed mixture", "sound itself", "sound through Griffin-Lim", "sound through VAE and Griffin-Lim",
+           "sound through a small BigVGAN")  # fmt: skip
 """Rows of no answer: what one would have without a model, and what is left at best."""
-MODELS = {"flow": "flowsep-small", "diffusion": "flowsep-small_diffusion", "reflow": "flowsep-small_reflow"}
+MODELS = {"flow": "flowsep-small", "diffusion": "flowsep-small_diffusion", "flow, longer": "flowsep-small_longer",
+          "reflow": "flowsep-small_reflow"}  # fmt: skip
 """Folders of the runs."""
 
 
 def all_rows() -> list[Row]:
-    rows = [Row(model, steps) for model in ("flow", "diffusion") for steps in reversed(STEPS)]
+    rows = [Row(model, steps) for model in ("flow", "diffusion") for steps in STEPS]
+    rows += [Row("flow, longer", steps) for steps in (1, 2, 5, 10, 20)]
+    rows += [Row("flow, longer", 10, guidance=guidance) for guidance in (2.0, 4.0)]
+    rows += [Row("flow, longer", 5, sampler="heun")]
     rows += [Row("reflow", steps) for steps in (1, 2, 5)]
-    rows += [Row("flow", 10, guidance=2.0), Row("flow", 5, sampler="heun")]
-    return rows + [Row(name) for name in WITHOUT]
+    return [Row(name) for name in WITHOUT] + rows
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,14 @@ def _at_best(name: str, system: FlowSep, mixtures: Tensor, targets: Tensor) -> T
     mel = system.mel(torch.nn.functional.pad(targets * gain, (0, -length % grain)))
     if name == WITHOUT[3]:
         mel = system.vae.decode(system.vae.encode(mel).mean)
-    return system.vocode(mel)[:, :length] / gain
+    vocoder = small_vocoder() if name == WITHOUT[4] else system.vocoder
+    made: Tensor = vocoder(mel[:, 0].transpose(1, 2))
+    return made[:, :length] / gain
+
+
+def small_vocoder() -> BigVGAN:
+    path = ROOT / "runs" / "flowsep-small_vocoder" / "last.safetensors"
+    return load_module(path, VOCODER_KIND, BigVGAN, BigVGANConfig)
 
 
 def embedded_judge() -> Judge:
@@ -139,7 +153,7 @@ def measure(row: Row, folder: Path, count: int) -> dict[str, Any]:
         seconds = (time.perf_counter() - begun) / len(heard)
         made = torch.cat(parts)
         projected = project(torch.stack([one.mixture for one in heard]), made)
-    figures = {"generated": _judged(made, heard, judge, system.sample_rate)}
+    figures: dict[str, Any] = {"generated": _judged(made, heard, judge, system.sample_rate)}
     if row.model != WITHOUT[0]:
         figures["projected"] = _judged(projected, heard, judge, system.sample_rate)
         before = np.array([float(sdr(one.mixture, one.target)) for one in heard])

@@ -96,7 +96,7 @@ def test_latents_have_the_deviation_of_the_noise(corpus: Path, cache: Path) -> N
 
 def test_times() -> None:
     drawn = {}
-    for times in ("uniform", "log-normal", "start"):
+    for times in ("uniform", "log-normal", "early", "start"):
         torch.manual_seed(0)
         task = SimpleNamespace(config=FlowSepTaskConfig(times=times))
         drawn[times] = FlowSepTask.draw_times(task, 4000, torch.device("cpu"))
@@ -104,6 +104,7 @@ def test_times() -> None:
     assert all(values.min() >= 0 and values.max() <= 1 for values in drawn.values())
     quartiles = {times: values.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist() for times, values in drawn.items()}
     assert quartiles["uniform"] == pytest.approx([0.25, 0.5, 0.75], abs=0.03)
+    assert quartiles["early"] == pytest.approx([0.25**3, 0.5**3, 0.75**3], abs=0.03)
     assert quartiles["log-normal"] == pytest.approx([0.337, 0.5, 0.663], abs=0.03)  # 1 / (1 + exp(0.674))
 
 
@@ -380,7 +381,7 @@ def test_a_small_one_reads_as_the_embedded_model_does(corpus: Path, cache: Path)
         ({"options.condition_dropout": 1.5}, "condition_dropout is a share"),
         ({"options.sigma": 1.0}, "sigma lies between 0 and 1"),
         ({"options.draws": 0}, "draws is at least 1"),
-        ({"options.times": "even"}, "not one of 'uniform', 'log-normal', 'start'"),
+        ({"options.times": "even"}, "not one of 'uniform', 'log-normal', 'early', 'start'"),
         ({"options.init": "a", "options.vae": "b"}, "init brings its own parts along"),
         ({"options.mixtures.level_db": [-30.0, -20.0]}, "get their level later"),
         ({"options.mixtures.segment_s": 0.5}, "must be a multiple of"),
@@ -398,6 +399,7 @@ def test_settings_that_make_no_sense(changes: dict[str, Any], message: str, corp
         ("debug_vae", {"options.kl_weight": -1.0}, "kl_weight is at least 0"),
         ("debug_vae", {"options.mixtures.segment_s": 0.33}, "multiple of 0.04 s, one frame of a latent"),
         ("debug_vocoder", {"options.resolutions": [4]}, "windows of at least 8 samples"),
+        ("debug_vocoder", {"model.vocoder": {"iterations": 4}}, "a Griffin-Lim, which has no weights to train"),
     ],
 )
 def test_settings_of_parts(name: str, changes: dict[str, Any], message: str, corpus: Path, cache: Path) -> None:
@@ -408,9 +410,10 @@ def test_settings_of_parts(name: str, changes: dict[str, Any], message: str, cor
 def test_sizes() -> None:
     """What the recipes and the page say of them."""
     small = build_config(FlowSepConfig, {"preset": "small"})
+    vocoder = build_config(FlowSepConfig, recipe_of("small_vocoder").model).vocoder
     with torch.device("meta"):
-        counts = [sum(p.numel() for p in module.parameters()) for module in
-                  (VAE(small.vae), BigVGAN(small.vocoder), FlowUNet(small.unet))]  # fmt: skip
+        modules = (VAE(small.vae), BigVGAN(vocoder), FlowUNet(small.unet))
+    counts = [sum(p.numel() for p in module.parameters()) for module in modules]
     assert [round(count / 1e5) for count in counts] == [7, 3, 42]
     assert FlowSepTaskConfig().sigma == 1e-4
     assert FlowSepTaskConfig().teacher_sampling == Sampling(steps=10)

@@ -92,11 +92,6 @@ class BigVGANConfig:
         return cls()
 
     @classmethod
-    def small(cls) -> BigVGANConfig:
-        """One that a processor trains in minutes."""
-        return cls(channels=96, block_kernels=(3, 7), dilations=(1, 3))
-
-    @classmethod
     def debug(cls) -> BigVGANConfig:
         """A tiny one for tests, with the published hop."""
         return cls(channels=32, block_kernels=(3, 5), dilations=(1, 3))

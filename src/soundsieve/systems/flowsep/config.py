@@ -9,6 +9,7 @@ from soundsieve.encoders.t5 import T5Config
 from soundsieve.encoders.text import SentenceEncoderConfig
 from soundsieve.errors import ConfigError
 from soundsieve.systems.flowsep.bigvgan import BigVGANConfig
+from soundsieve.systems.flowsep.griffin_lim import GriffinLimConfig
 from soundsieve.systems.flowsep.mel import MelConfig
 from soundsieve.systems.flowsep.sampling import Sampling
 from soundsieve.systems.flowsep.unet import FlowUNetConfig
@@ -34,8 +35,8 @@ class FlowSepConfig:
     """Between spectrograms and latents."""
     unet: FlowUNetConfig = field(default_factory=FlowUNetConfig)
     """The network that moves a latent."""
-    vocoder: BigVGANConfig = field(default_factory=BigVGANConfig)
-    """From the spectrogram to the waveform."""
+    vocoder: BigVGANConfig | GriffinLimConfig = field(default_factory=BigVGANConfig)
+    """From the spectrogram to the waveform: a `BigVGAN`, or a `GriffinLim`, which has no weights."""
     segment_s: float = 10.24
     """Seconds that are generated at once, the length of the training clips; shorter recordings are padded to it."""
     objective: Objective = "flow"
@@ -57,7 +58,10 @@ class FlowSepConfig:
                 f"FlowSep: n_mels {self.mel.n_mels} is a multiple of {self.vae.factor * self.unet.factor}, as the VAE "
                 "and the UNet halve it"
             )
-        if self.vocoder.bands != self.mel.n_mels or self.vocoder.hop_length != self.mel.hop_length:
+        vocoder = self.vocoder
+        if isinstance(vocoder, BigVGANConfig) and (
+            vocoder.bands != self.mel.n_mels or vocoder.hop_length != self.mel.hop_length
+        ):
             raise ConfigError(
                 f"FlowSep: the vocoder takes the spectrogram's {self.mel.n_mels} bands, and its rates multiply to the "
                 f"hop, {self.mel.hop_length}"
@@ -106,7 +110,7 @@ class FlowSepConfig:
             SentenceEncoderConfig.small(),
             vae=VAEConfig.small(),
             unet=FlowUNetConfig.small(),
-            vocoder=BigVGANConfig.small(),
+            vocoder=GriffinLimConfig(),
             segment_s=5.12,
             level="kept",
         )

@@ -28,6 +28,7 @@ from soundsieve.systems.base import Estimate, System
 from soundsieve.systems.flowsep.bigvgan import BigVGAN
 from soundsieve.systems.flowsep.config import FlowSepConfig
 from soundsieve.systems.flowsep.diffusion import denoise
+from soundsieve.systems.flowsep.griffin_lim import GriffinLim, GriffinLimConfig
 from soundsieve.systems.flowsep.mel import LogMel
 from soundsieve.systems.flowsep.sampling import Sampling, Velocity, sample
 from soundsieve.systems.flowsep.unet import FlowUNet
@@ -79,7 +80,7 @@ class FlowSep(System):
         self.mel = LogMel(config.mel)
         self.vae = VAE(config.vae)
         self.unet = FlowUNet(config.unet)
-        self.vocoder = BigVGAN(config.vocoder)
+        self.vocoder = _vocoder(config)
         self.register_buffer("scale_factor", torch.tensor(1.0))
         self.sampling, self.projected = config.sampling, False
 
@@ -311,6 +312,12 @@ def unpack(packed: Tensor, width: int) -> tuple[Tensor, Tensor]:
         raise QueryError(f"a condition of FlowSep holds tokens of {width} values each; this one does not")
     tokens, mask = torch.split(packed, [length * width, length], dim=1)
     return tokens.reshape(-1, length, width), mask
+
+
+def _vocoder(config: FlowSepConfig) -> BigVGAN | GriffinLim:
+    if isinstance(config.vocoder, GriffinLimConfig):
+        return GriffinLim(config.vocoder, config.mel)
+    return BigVGAN(config.vocoder)
 
 
 def _text_encoder(config: FlowSepConfig, assets: Mapping[str, str]) -> TextEncoder:

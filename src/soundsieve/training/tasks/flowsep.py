@@ -79,10 +79,11 @@ class FlowSepTaskConfig(AskingConfig):
     """How the teacher answers."""
     condition_dropout: float = 0.1
     """Share of queries without their text."""
-    times: Literal["uniform", "log-normal", "start"] = "uniform"
+    times: Literal["uniform", "log-normal", "early", "start"] = "uniform"
     """How times are drawn: evenly, as the released training does; t = 1 / (1 + exp(-g)) with g standard normal, so that
-    the middle, which is hardest, comes more often (Esser et al., 2024, arXiv 2403.03206, who call it logit-normal); or
-    t = 0 alone, for distillation."""
+    the middle comes more often (Esser et al., 2024, arXiv 2403.03206, who call it logit-normal); t = u^3 with u even,
+    so that the beginning does, where the state does not tell yet which of the sounds it is going to be; or t = 0 alone,
+    for distillation."""
     sigma: float = 1e-4
     """s above: what is left of the noise at t = 1."""
     draws: int = 1
@@ -211,6 +212,8 @@ class FlowSepTask(AskingTask):
         """Times in [0, 1], shape ``(count,)``, as ``config.times`` says."""
         if self.config.times == "start":
             return torch.zeros(count, device=device)
+        if self.config.times == "early":
+            return torch.rand(count, device=device).pow(3)
         if self.config.times == "log-normal":
             return torch.randn(count, device=device).sigmoid()
         return torch.rand(count, device=device)

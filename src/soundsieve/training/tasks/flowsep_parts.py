@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from soundsieve.errors import ConfigError
 from soundsieve.losses import stft_loss
-from soundsieve.systems.flowsep.bigvgan import BigVGAN
+from soundsieve.systems.flowsep.bigvgan import BigVGAN, BigVGANConfig
 from soundsieve.systems.flowsep.config import FlowSepConfig
 from soundsieve.systems.flowsep.mel import LogMel
 from soundsieve.systems.flowsep.vae import VAE
@@ -161,6 +161,8 @@ class FlowSepVocoderTask(PartTask):
         self, model: FlowSepConfig, config: FlowSepVocoderTaskConfig, train: ClipStore, validation: ClipStore, *,
         seed: int,
     ) -> None:  # fmt: skip
+        if not isinstance(model.vocoder, BigVGANConfig):
+            raise ConfigError("model.vocoder is a Griffin-Lim, which has no weights to train: give a BigVGAN's sizes")
         torch.manual_seed(seed)
         super().__init__(BigVGAN(model.vocoder), model, config, train, validation, seed=seed)
         self.config = config

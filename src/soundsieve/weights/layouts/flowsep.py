@@ -141,6 +141,7 @@ def vocoder_key(name: str, config: BigVGANConfig) -> str:
 
 def flowsep_key(name: str, config: FlowSepConfig) -> str:
     """Our entry of a `FlowSep` -> its key in ``v2_100k.ckpt``."""
+    assert isinstance(config.vocoder, BigVGANConfig)
     part, _, rest = name.partition(".")
     if part == "unet":
         return average_key(unet_key(rest, config.unet))
@@ -186,6 +187,7 @@ def flowsep_state(
             f"{what} holds the UNet as trained and not its average (model_ema), which FlowSep answers with: "
             "give a checkpoint that holds both, as v2_100k.ckpt does"
         )
+    assert isinstance(config.vocoder, BigVGANConfig)
     with torch.device("meta"):
         ours = FlowSep(config).state_dict()
     keys = {name: flowsep_key(name, config) for name in ours}
