@@ -14,7 +14,8 @@ from torch import Tensor
 
 from soundsieve import audio
 from soundsieve.query import Condition
-from soundsieve.studio.engine import Engine
+from soundsieve.studio.engine import Engine, Question
+from soundsieve.studio.store import Track
 
 RATE = 16000
 
@@ -49,3 +50,10 @@ def wav(seconds: float = 1.0, channels: int = 1, seed: int = 0, subtype: str = "
 
 def samples(source: Path | bytes) -> np.ndarray:
     return audio.decode(source)[0]
+
+
+def answered(engine: Engine, recording_id: str, question: Question) -> Track:
+    """Ask, and wait for the answer."""
+    job = engine.submit(recording_id, question)
+    assert job.ended.wait(60)
+    return job.result()

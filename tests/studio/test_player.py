@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
-from studio_parts import RATE, Studio, samples, wav
+from studio_parts import RATE, Studio, answered, samples, wav
 
 from soundsieve.errors import AudioError
 from soundsieve.studio import api
@@ -28,7 +28,7 @@ def engine(studio: Studio) -> Engine:
 @pytest.fixture
 def recording(engine: Engine) -> Recording:
     added = engine.store.add(wav(2.5, channels=2), "street.wav")
-    engine.ask(added.id, Question("a dog", exclude=("rain",)))
+    answered(engine, added.id, Question("a dog", exclude=("rain",)))
     return added
 
 
@@ -53,6 +53,7 @@ def test_a_scene_is_all_that_the_page_needs(recording: Recording) -> None:
     assert shown["verdict"] == verdict(track.presence, found=track.found) != ""
     assert shown["spans"] == [{"start": start, "end": end} for start, end in track.spans]
     assert shown["command"] == track.command
+    assert shown["warning"] is None
     assert "/" not in json.dumps(told).replace("\\", "")  # no paths of this machine
 
 

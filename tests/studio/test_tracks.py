@@ -4,7 +4,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from studio_parts import Studio, samples, wav
+from studio_parts import GatedSystem, Studio, answered, samples, wav
 
 from soundsieve import audio
 from soundsieve.errors import ConfigError
@@ -17,7 +17,7 @@ from soundsieve.studio.tracks import Level
 
 def asked(engine: Engine, content: bytes, *words: str) -> tuple[Recording, list[Track]]:
     recording = engine.store.add(content, "A Street.wav")
-    return recording, [engine.ask(recording.id, Question(text)) for text in words]
+    return recording, [answered(engine, recording.id, Question(text)) for text in words]
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
@@ -117,6 +117,15 @@ def test_an_archive_holds_everything(studio: Studio) -> None:
             samples(recording.path),
         )
         assert "soundsieve extract 'A dog!' 'A Street.wav'" in found.read("questions.txt").decode()
+
+
+def test_an_archive_says_what_is_to_be_known_of_the_rest(studio: Studio, system: GatedSystem) -> None:
+    engine = studio()
+    system.aligned = False
+    recording, _ = asked(engine, wav(0.1), "a dog", "rain")
+    with zipfile.ZipFile(tracks.archive(engine.store, recording)) as found:
+        told = found.read("questions.txt").decode()
+    assert told.count("what is left by subtracting it still holds the sound") == 2
 
 
 def test_what_there_is_not(studio: Studio) -> None:

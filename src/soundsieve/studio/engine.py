@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from soundsieve.errors import AudioError, SoundsieveError, reason
+from soundsieve.pouring import pour
 from soundsieve.studio.limits import CancelledError, FullError, GoneError
 from soundsieve.studio.question import Question
 from soundsieve.studio.store import Recording, Store, Track
@@ -20,13 +21,10 @@ from soundsieve.studio.turns import Turns
 if TYPE_CHECKING:
     from soundsieve.separator import Separator
 
-__all__ = ["Engine", "Job", "OnProgress", "Question", "State"]
+__all__ = ["Engine", "Job", "Question", "State"]
 
 State: TypeAlias = Literal["waiting", "working", "done", "failed", "cancelled"]
-OnProgress: TypeAlias = Callable[[float, str], None]
-"""Called with how much is done, 0 to 1, and what is going on, in words."""
 
-_TICK_S = 0.05
 _JOBS_KEPT = 256
 
 
@@ -118,11 +116,6 @@ class Engine:
         return str(self._failure) if self._failure else "ready" if self.ready else "loading"
 
     @property
-    def understands(self) -> frozenset[str]:
-        """The kinds of question the model takes, some of ``text``, ``audio`` and ``exclude``; all until it is ready."""
-        return self._separator.system.queries if self._separator else frozenset({"text", "audio", "exclude"})
-
-    @property
     def working(self) -> int:
         """How many questions are worked on now."""
         return sum(job.state == "working" for job in list(self._jobs.values()))
@@ -187,43 +180,6 @@ class Engine:
                 del self._jobs[id]
         self.start()
         return job
-
-    def ask(
-        self,
-        recording_id: str,
-        question: Question,
-        on_progress: OnProgress | None = None,
-        cancel: threading.Event | None = None,
-        *,
-        person: str = "",
-    ) -> Track:
-        """Ask, and wait for the answer.
-
-        Args:
-            recording_id: as in `submit`, like ``question`` and ``person``.
-            question: what is asked.
-            on_progress: called whenever there is something new to tell; what it raises cancels the question.
-            cancel: set by somebody else to give up.
-            person: who asks.
-
-        Raises:
-            CancelledError: ``cancel`` was set.
-            SoundsieveError: what `submit` raises, or what went wrong on the way.
-        """
-        job = self.submit(recording_id, question, person=person)
-        told: tuple[float, str] | None = None
-        try:
-            while not job.ended.wait(_TICK_S):
-                if cancel is not None and cancel.is_set():
-                    raise _changed_mind()
-                now = (job.progress, self.words(job))
-                if on_progress is not None and now != told:
-                    told = now
-                    on_progress(*now)
-        except BaseException:
-            self.cancel(job)
-            raise
-        return job.result()
 
     def job(self, id: str) -> Job:
         """A question that was asked, by its id.
@@ -329,16 +285,13 @@ class Engine:
 
             advance(0.0)
             try:
+                paths = {id: clip.path for id, clip in clips.items()}
                 with self.store.room(2 * recording.path.stat().st_size):
-                    out = separator.extract_file(
-                        recording.path,
-                        target=sound,
-                        residual=rest,
-                        subtype="FLOAT",
-                        batch=1,
-                        progress=advance,
-                        **question.options({id: clip.path for id, clip in clips.items()}),
+                    out = separator.separate_stream(
+                        recording.path, batch=1, progress=advance, **question.options(paths)
                     )
+                    pour(out, None, (sound, rest), subtype="FLOAT", replace=False)
+                (presence,), (spans,) = out.presences, out.spans
                 track = Track(
                     id,
                     recording.id,
@@ -346,14 +299,15 @@ class Engine:
                     question,
                     rest if question.invert else sound,
                     sound if question.invert else rest,
-                    out.presence if question.wants_something else None,
-                    bool(out.spans) or not question.wants_something,
-                    tuple((round(span.start_s, 3), round(span.end_s, 3)) for span in out.spans)
+                    presence if question.wants_something else None,
+                    bool(spans) or not question.wants_something,
+                    tuple((round(span.start_s, 3), round(span.end_s, 3)) for span in spans)
                     if question.wants_something
                     else (),
                     time.monotonic() - began,
                     question.command(recording.name, names, self.model),
                     question.python(recording.name, names, self.model),
+                    separator.system.warning_of_rest,
                 )
                 self.store.keep(track)
             except BaseException as error:

@@ -57,6 +57,7 @@ def _track(track: Track) -> dict[str, Any]:
         "took": track.seconds_taken,
         "command": track.command,
         "python": track.python,
+        "warning": track.warning,
     }
 
 

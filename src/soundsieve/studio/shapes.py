@@ -33,6 +33,7 @@ class TrackShown(BaseModel):
     seconds_taken: float
     command: str = Field(description="The command line that does the same.")
     python: str = Field(description="The lines of Python that do the same.")
+    warning: str | None = Field(description="What is to be known of everything else, if there is something.")
 
 
 class RecordingShown(BaseModel):
@@ -116,6 +117,7 @@ def track_shown(track: Track) -> TrackShown:
         seconds_taken=track.seconds_taken,
         command=track.command,
         python=track.python,
+        warning=track.warning,
     )
 
 

@@ -44,6 +44,7 @@ class Track:
         seconds_taken: from the start of the work to its end, waiting aside.
         command: the command line that does the same.
         python: the lines of Python that do the same.
+        warning: what is to be known of "everything else"; None where there is nothing. See `System.warning_of_rest`.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Track:
     seconds_taken: float
     command: str
     python: str
+    warning: str | None = None
 
 
 @dataclass(eq=False)

@@ -166,7 +166,8 @@ def _account(recording: Recording, tracks: Sequence[Track]) -> str:
     for track in tracks:
         spans = ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in track.spans)
         told = "" if track.presence is None else f"presence {track.presence:.2f}"
-        lines += [track.description, f"  {told}{': ' + spans if spans else ''}".rstrip(), f"  {track.command}", ""]
+        lines += [track.description, f"  {told}{': ' + spans if spans else ''}".rstrip(), f"  {track.command}"]
+        lines += ["" if track.warning is None else f"  {track.warning}\n"]
     return "\n".join(lines)
 
 

@@ -112,6 +112,7 @@ export class Page {
     this.ear.choose(track && track.id, this.desk.tracks);
     say(find("listen-title"), track ? track.description : "Listen");
     say(find("verdict"), track ? (track.verdict + " Answered in " + track.took.toFixed(1) + " s.").trim() : "");
+    say(find("about-rest"), track && track.warning ? sentence(track.warning) : "");
     find("found-at").hidden = !spans.length;
     find("moments").replaceChildren(...momentButtons(spans, recording.seconds, (start) => this.ear.playFrom(start)));
     find("downloads").replaceChildren(...(track ? downloads(trackLinks(recording, track)) : []));
