@@ -182,10 +182,10 @@ def draw(folder: Path, count: int, chosen: int, path: Path) -> None:
     """One example: the mixture, the sound itself, what is generated, and the mixture through that."""
     from soundsieve.evaluation.pictures import save_figure, spectrogram_figure
 
-    system = load(folder, "flow")
+    system = load(folder, "flow, longer")
     example = examples(count, system.sample_rate)[chosen]
     with torch.inference_mode():
-        answer = answers_of(Row("flow", 20), system, [example])
+        answer = answers_of(Row("flow, longer", 10), system, [example])
         masked = project(example.mixture[None], answer)
     panels = {"mixture": example.mixture, f"asked for: {example.caption}": example.target,
               "generated": answer[0], "projected": masked[0]}  # fmt: skip
@@ -226,7 +226,7 @@ class Measure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs", help="of all runs")
-    parser.add_argument("--mixtures", type=int, default=100)
+    parser.add_argument("--mixtures", type=int, default=50)
     parser.add_argument("--models", nargs="*", help="measure these alone; other rows of the output file stay")
     parser.add_argument("--jobs", type=int, default=2, help="rows at a time, each on one core")
     parser.add_argument("--example", type=int, default=0, help="which mixture is drawn")

@@ -107,7 +107,8 @@ class FlowSep(System):
                 generated sound itself (`soundsieve.systems.flowsep.project`).
 
         Raises:
-            ConfigError: there is no such setting, or a value is out of range.
+            ConfigError: there is no such setting, a value is out of range, or a diffusion is to be sampled otherwise
+                than by DDIM.
         """
         given = dict(settings)
         projected = given.pop("project", self.projected)
@@ -119,6 +120,7 @@ class FlowSep(System):
             raise ConfigError(f"{self.name} has no setting '{unknown[0]}': it has {', '.join(known)} and project")
         other = copy.copy(self)
         other.sampling = replace(self.sampling, **given)  # type: ignore[arg-type]  # Sampling checks them
+        self.config.check_sampling(other.sampling)
         other.projected = other.aligned = projected
         return other
 
@@ -189,10 +191,7 @@ class FlowSep(System):
         """
         batch = len(mixture)
         text = None if guidance == 0 else self.unet.read(tokens, mask)
-        none = None
-        if guidance != 1:
-            nothing, there = self.no_text()
-            none = self.unet.read(nothing.expand(batch, -1, -1), there.expand(batch, -1))
+        none = None if guidance == 1 else self.unet.read(*self.no_text())  # one for all
 
         def velocity(x: Tensor, t: float) -> Tensor:
             times = torch.full((batch,), t, device=x.device)
@@ -230,10 +229,9 @@ class FlowSep(System):
             kept: how much of that path is imposed, from 0 to 1, ``(B, 1, n, 1)``.
         """
         sampling = sampling or self.sampling
+        self.config.check_sampling(sampling)
         velocity = self.velocity(mixture, tokens, mask, sampling.guidance)
         if self.config.objective == "diffusion":
-            if sampling.sampler != "euler":
-                raise ConfigError(f"a diffusion is sampled by DDIM in place of euler; it has no {sampling.sampler}")
             return denoise(velocity, noise, sampling.steps, goal=goal, kept=kept)
         if goal is None or kept is None:
             return sample(velocity, noise, sampling)
@@ -250,10 +248,17 @@ class FlowSep(System):
         """Latents ``(B, C, N, F)`` to log-mel spectrograms ``(B, 1, N', n_mels)``."""
         return self.vae.decode(latent / self.scale_factor)
 
-    def vocode(self, mel: Tensor) -> Tensor:
+    def vocode(self, mel: Tensor, known: Tensor | None = None) -> Tensor:
         """Log-mel spectrograms ``(B, 1, N, n_mels)`` to waveforms ``(B, T')``: the published vocoder makes 160 N + 32
-        samples, of which the last 32 are to be cut."""
-        return self.vocoder(mel[:, 0].transpose(1, 2))  # type: ignore[no-any-return]
+        samples, of which the last 32 are to be cut.
+
+        A `BigVGAN` makes the same of the same spectrogram; a `GriffinLim`, which is free to choose phases, has to be
+        told what is ``known`` of the beginning, ``(B, t)``.
+        """
+        bands = mel[:, 0].transpose(1, 2)
+        if isinstance(self.vocoder, GriffinLim):
+            return self.vocoder(bands, known)  # type: ignore[no-any-return]
+        return self.vocoder(bands)
 
     def generate(
         self, mixture: Tensor, tokens: Tensor, mask: Tensor, sampling: Sampling, *, noise: tuple[Tensor, Tensor]
