@@ -166,6 +166,17 @@ def test_guidance() -> None:
     assert not torch.allclose(v1, v0)
 
 
+def test_guidance_of_a_batch_is_that_of_each() -> None:
+    system = tiny()
+    mixture, x = torch.randn(2, 2, 2, 16, 4)
+    tokens, mask = system.tokens(["a dog", "rain"])
+    together = system.velocity(mixture, tokens, mask, 3.0)(x, 0.3)
+    for i in range(2):
+        part = slice(i, i + 1)
+        alone = system.velocity(mixture[part], tokens[part], mask[part], 3.0)(x[part], 0.3)
+        assert torch.allclose(together[part], alone, atol=1e-5)
+
+
 def test_the_network_is_asked_as_often_as_is_said() -> None:
     system = tiny()
     calls: list[int] = []
@@ -205,8 +216,12 @@ def test_a_diffusion_is_sampled_by_ddim() -> None:
     first = target(Separator(system), settings={"steps": 3})
     assert np.isfinite(first).all()
     assert not np.allclose(first, target(Separator(tiny()), settings={"steps": 3}), atol=0.01)
-    with pytest.raises(ConfigError, match="DDIM"):
-        target(Separator(system), settings={"sampler": "heun"})
+    for refused in (
+        lambda: system.with_settings({"sampler": "heun"}),
+        lambda: tiny_config(objective="diffusion", sampling=Sampling(sampler="midpoint")),
+    ):
+        with pytest.raises(ConfigError, match="a diffusion is sampled by DDIM in place of euler; it has no"):
+            refused()
 
 
 # --- what it is asked ---

@@ -40,6 +40,16 @@ def test_silence_stays_silent_and_answers_do_not_depend_on_the_batch() -> None:
     torch.testing.assert_close(vocoder(mel)[1:], vocoder(mel[1:]), atol=1e-5, rtol=0)
 
 
+def test_it_goes_on_from_what_is_known() -> None:
+    mel, vocoder = LogMel(MelConfig()), GriffinLim(GriffinLimConfig(updates=2, iterations=4), MelConfig())
+    sound, n_fft = noise(9600), MelConfig().n_fft
+    bands = mel(sound)[:, 0].transpose(1, 2)
+    made = vocoder(bands, sound[:, :5000])
+    assert (made - sound)[:, : 5000 - n_fft].abs().max() < 1e-5
+    assert (made - sound)[:, 5000:].abs().max() > 0.1
+    assert torch.equal(vocoder(bands, sound[:, :500]), vocoder(bands))  # less than a window of it tells nothing
+
+
 def test_magnitudes_of_bins_have_the_bands_that_were_given() -> None:
     vocoder = GriffinLim(GriffinLimConfig(updates=200), MelConfig())
     magnitudes = torch.rand(1, 5, 513, generator=torch.Generator().manual_seed(0)) + 0.5

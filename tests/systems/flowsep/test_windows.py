@@ -14,6 +14,7 @@ from soundsieve import segments
 from soundsieve.query import Query
 from soundsieve.separator import Separator
 from soundsieve.systems.flowsep.flowsep import FlowSep, unpack
+from soundsieve.systems.flowsep.griffin_lim import GriffinLimConfig
 from soundsieve.systems.flowsep.windows import Windows, noise_at
 
 LONG = 5.12
@@ -57,6 +58,11 @@ def test_neighbours_have_the_same_waveform_where_they_are_cross_faded(long: Flow
     assert apart_in_cross_fade(answers(long, sound)) <= 1e-4
 
 
+def test_so_they_have_where_the_vocoder_chooses_its_phases() -> None:
+    system = tiny(tiny_config(segment_s=LONG, vocoder=GriffinLimConfig(updates=2, iterations=4)))
+    assert apart_in_cross_fade(answers(system, noise(round(7.3 * RATE) + 7))) <= 1e-4
+
+
 def test_answers_drawn_on_their_own_do_not_fit(long: FlowSep) -> None:
     """What the test above would see if windows did not go on from each other."""
     sound = noise(round(8 * RATE))
@@ -68,7 +74,7 @@ def test_answers_drawn_on_their_own_do_not_fit(long: FlowSep) -> None:
 def test_a_change_of_level_is_no_seam_either() -> None:
     """30 times louder in the middle of the second window: its gain is another, and what is imposed is brought to it."""
     system = tiny(tiny_config(segment_s=LONG))
-    system.vocode = lambda mel: mel.exp().mean(3)[:, 0].repeat_interleave(160, 1)  # as loud as the spectrogram says
+    system.vocode = lambda mel, known: mel.exp().mean(3)[:, 0].repeat_interleave(160, 1)  # as loud as it says
     sound = noise(round(9 * RATE))
     sound[:, 6 * RATE :] *= 30
     assert apart_in_cross_fade(answers(system, sound)) <= 1e-4

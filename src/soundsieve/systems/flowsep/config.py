@@ -72,6 +72,12 @@ class FlowSepConfig:
             raise ConfigError(f"FlowSep: objective is flow or diffusion, not {self.objective!r}")
         if self.level not in ("matched", "kept"):
             raise ConfigError(f"FlowSep: level is matched or kept, not {self.level!r}")
+        self.check_sampling(self.sampling)
+
+    def check_sampling(self, sampling: Sampling) -> None:
+        """Raise a ConfigError if a network of this objective cannot be sampled so."""
+        if self.objective == "diffusion" and sampling.sampler != "euler":
+            raise ConfigError(f"a diffusion is sampled by DDIM in place of euler; it has no {sampling.sampler}")
 
     @property
     def sample_rate(self) -> int:

@@ -68,20 +68,34 @@ class GriffinLim(nn.Module):
         filters = mel_filterbank(mel.sample_rate, mel.n_fft, mel.n_mels, mel.fmin_hz, mel.fmax_hz)
         self.register_buffer("filters", filters, persistent=False)
 
-    def forward(self, mel: Tensor) -> Tensor:
-        """``(B, bands, N)`` to ``(B, hop N)``; where nothing is above the floor there is silence."""
+    def forward(self, mel: Tensor, known: Tensor | None = None) -> Tensor:
+        """``(B, bands, N)`` to ``(B, hop N)``; where nothing is above the floor there is silence.
+
+        Where it begins with a known waveform ``(B, t)``, that is what it begins with, but for the last ``n_fft`` of
+        these samples; what comes after goes on from there.
+        """
         magnitudes = self.magnitudes(mel.transpose(1, 2)).transpose(1, 2)
         size, length = {"n_fft": self.mel.n_fft, "hop_length": self.mel.hop_length}, mel.shape[2] * self.mel.hop_length
         magnitudes = F.pad(magnitudes, (0, 1))  # the frame that is centred on the end
-        g = torch.Generator(mel.device).manual_seed(0)
-        angles = 2 * torch.pi * torch.rand(magnitudes.shape[1:], generator=g, device=mel.device)
-        spectrum = torch.polar(magnitudes, angles.expand_as(magnitudes))
+        g = torch.Generator().manual_seed(0)  # on the CPU: every device starts from the same
+        angles = 2 * torch.pi * torch.rand(magnitudes.shape[1:], generator=g).to(mel.device)
+        spectrum = self._begun(torch.polar(magnitudes, angles.expand_as(magnitudes)), known)
         before = torch.zeros_like(spectrum)
         for _ in range(self.config.iterations):
             found = stft(istft(spectrum, **size, length=length), **size)
-            spectrum = torch.polar(magnitudes, (found + self.config.momentum * (found - before)).angle())
+            further = (found + self.config.momentum * (found - before)).angle()
+            spectrum = self._begun(torch.polar(magnitudes, further), known)
             before = found
         return istft(spectrum, **size, length=length)
+
+    def _begun(self, spectrum: Tensor, known: Tensor | None) -> Tensor:
+        """The spectrum ``(B, F, N)`` with the frames that lie in what is known as they are there."""
+        n_fft, hop = self.mel.n_fft, self.mel.hop_length
+        if known is None or known.shape[1] < n_fft:
+            return spectrum
+        count = (known.shape[1] - n_fft // 2) // hop + 1
+        there = stft(known, n_fft=n_fft, hop_length=hop)[..., :count]
+        return torch.cat([there, spectrum[..., count:]], dim=2)
 
     def magnitudes(self, mel: Tensor) -> Tensor:
         """Log-mel ``(B, N, bands)`` to magnitudes of bins ``(B, N, F)``."""

@@ -8,7 +8,8 @@ window goes on from the one before it. Where n frames of latents are in both:
                   the velocity of this window takes over on the rest, and knows by then what it has to go on from
     spectrogram   first 75%: that of the window before; this window's own takes over on the next 10%
     waveform      made of that spectrogram by convolutions that reach 0.36 s, so both windows have the same one where
-                  they are cross-faded, between 40% and 60% of what they share (`soundsieve.segments`)
+                  they are cross-faded, between 40% and 60% of what they share (`soundsieve.segments`); a vocoder that
+                  is free to choose phases is told the waveform of the first 75%
 
 The last window ends with the recording, so it may share more. It is cross-faded in the last quarter of a window that it
 shares as others are, and everything before that is as in the window before: the percentages are of that quarter.
@@ -66,6 +67,7 @@ class Window:
         gain: what each channel was multiplied by, ``(C,)``.
         latent: of each answer, ``(R, c, N, F)``.
         mel: of each answer, at the window's gain, ``(R, 1, N', n_mels)``.
+        wave: of each answer, at the window's gain, ``(R, T)``.
         level: what each answer was multiplied by in the end, ``(R,)``.
     """
 
@@ -75,6 +77,7 @@ class Window:
     gain: Tensor
     latent: Tensor
     mel: Tensor
+    wave: Tensor
     level: Tensor
 
     @property
@@ -140,12 +143,14 @@ class Windows:
             gain,
             sound.new_zeros(rows, *shape),
             sound.new_zeros(rows, 1, size // config.mel.hop_length, config.mel.n_mels),
+            sound.new_zeros(rows, sound.shape[1]),
             sound.new_ones(rows),
         )
         answers = torch.zeros_like(sound[self._channels])
         heard_latents: dict[int, Tensor] = {}
-        active = audible.cpu()[self._channels].nonzero()[:, 0]
-        for some in torch.split(active, self._batch) if len(active) else ():
+        both = audible if before is None else audible & before.audible
+        groups = [group.cpu()[self._channels].nonzero()[:, 0] for group in (both, audible & ~both)]
+        for some in (some for group in groups if len(group) for some in torch.split(group, self._batch)):
             for channel in set(self._channels[some].tolist()) - heard_latents.keys():
                 heard_latents[channel] = system.encode(heard[channel][None], noises[0])
             mixtures = torch.cat([heard_latents[int(channel)] for channel in self._channels[some]])
@@ -167,7 +172,7 @@ class Windows:
         channels, questions = self._channels[some], self._questions[some]
         tokens, mask = self._tokens[questions], self._mask[questions]
         shared = self._shared(some, window)
-        goal, kept = None, None
+        goal, kept, known = None, None, None
         if shared is not None:
             goal, kept = self._imposed(some, window, shared)
         start = noise.expand_as(mixtures)
@@ -177,13 +182,15 @@ class Windows:
             fade = self._fade(some, window, shared * config.vae.factor, config.mel.hop_length, _MEL_KEPT)[:, None]
             length = fade.shape[2]
             mel[:, :, :length] = torch.lerp(mel[:, :, :length], self._mel_before(some, window, length), fade)
+            known = self._wave_before(some, window)
         sound, gain = window.sound[channels], window.gain[channels][:, None]
-        answer = system.vocode(mel)[:, : sound.shape[1]] / gain
+        wave = system.vocode(mel, known)[:, : sound.shape[1]]
+        answer = wave / gain
         if config.level == "matched":
             level = matching_gain(answer, sound, system.sample_rate)
             window.level[some] = level
             answer = answer * self._glide(some, window, level, sound.shape[1])
-        window.latent[some], window.mel[some] = latent, mel
+        window.latent[some], window.mel[some], window.wave[some] = latent, mel, wave
         return project(sound, answer) if system.projected else answer
 
     # --- what this window shares with the one before ---
@@ -231,6 +238,16 @@ class Windows:
         change = (window.gain / before.gain).log()[self._channels[some]]
         mel = before.mel[some, :, place : place + length] + change[:, None, None, None]
         return mel.clamp_min(math.log(config.mel.floor)) if bool((change != 0).any()) else mel
+
+    def _wave_before(self, some: Tensor, window: Window) -> Tensor:
+        """What the window before made of the spectrogram that is as it was there, ``(r, t)``, at this one's gain."""
+        before = self._before
+        assert before is not None
+        length = before.stop - window.first
+        length -= round((1 - _MEL_KEPT[0]) * min(length, _FADING * before.sound.shape[1]))
+        place = window.first - before.first
+        change = (window.gain / before.gain)[self._channels[some]]
+        return before.wave[some, place : place + length] * change[:, None]
 
     def _glide(self, some: Tensor, window: Window, level: Tensor, samples: int) -> Tensor:
         """The level ``(r, samples)``: that of the window before, then on to this one's."""
