@@ -174,6 +174,20 @@ def test_a_recording_that_goes_takes_its_question_with_it(studio: Studio, system
     until(lambda: not recording.folder.exists())
 
 
+def test_an_example_that_goes_meanwhile_is_there_until_the_answer(studio: Studio, system: GatedSystem) -> None:
+    engine = studio()
+    recording, clip = (engine.store.add(wav(length), "a.wav") for length in (20.0, 0.2))
+    system.open.clear()
+    job = engine.submit(recording.id, Question("a dog", like=(clip.id,)))
+    assert system.reached.acquire(timeout=20)
+    engine.store.drop(clip.id)
+    assert clip.path.exists()
+    system.open.set()
+    assert job.ended.wait(20)
+    assert job.state == "done"
+    until(lambda: not clip.folder.exists())
+
+
 @pytest.mark.parametrize(
     ("question", "error", "complaint"),
     [

@@ -220,6 +220,48 @@ def test_clips_and_a_stretch_are_examples(desk: page.Studio, person: Any, tmp_pa
         answer = asked(desk, person, "", like=[like], unlike=[unlike], part={"start": 0.2, "end": 0.7})[-1]
     assert "--like bark.wav --unlike rain.wav --like-span 0.2-0.7" in answer["recording"]["tracks"][1]["command"]
     assert len(desk.store) == 3  # clips are decoded once
+    asked(desk, person, "wind", like=[like])
+    assert len(desk.store) == 2  # and go when they are taken away
+
+
+def test_clips_never_push_out_the_recording(studio: Studio, person: Any, tmp_path: Path) -> None:
+    engine = studio(max_recordings_each=3)
+    desk = page.Studio(engine, engine.limits)
+    list(desk.upload(uploaded(tmp_path), person))
+    clips = [uploaded(tmp_path, wav(0.2), name=f"{number}.wav") for number in range(4)]
+    (message,) = asked(desk, person, like=clips[:3])
+    assert message["errors"] == {"like": "At most 2 clips are taken here."}
+    for pair in (clips[:2], clips[2:]):
+        assert asked(desk, person, like=pair)[-1]["chosen"]
+
+
+def test_two_presses_at_once_ask_once(desk: page.Studio, person: Any, tmp_path: Path) -> None:
+    list(desk.upload(uploaded(tmp_path), person))
+    clip = uploaded(tmp_path, name="bark.wav")
+
+    async def pressed() -> list[dict[str, Any]]:
+        return [message async for message in desk.ask("a dog", "", [clip], None, None, person)]
+
+    async def both() -> list[list[dict[str, Any]]]:
+        return await asyncio.gather(pressed(), pressed())
+
+    first, second = asyncio.run(both())
+    assert second == []
+    assert len(first[-1]["recording"]["tracks"]) == 1
+
+
+def test_who_leaves_while_a_recording_is_read_leaves_nothing(
+    desk: page.Studio, person: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = desk.store.add
+
+    def leaving(*given: Any, **options: Any) -> Any:
+        desk.leave(person)
+        return add(*given, **options)
+
+    monkeypatch.setattr(desk.store, "add", leaving)
+    list(desk.upload(uploaded(tmp_path), person))
+    assert len(desk.store) == 0
 
 
 @pytest.mark.parametrize(
@@ -230,6 +272,7 @@ def test_clips_and_a_stretch_are_examples(desk: page.Studio, person: Any, tmp_pa
         ({"text": "x" * 301}, "text", "301 letters"),
         ({"part": {"start": 0.5, "end": 9.0}}, "region", "ends at"),
         ({"part": {"end": 9.0}}, "text", "region"),
+        ({"text": "", "part": [1, 2]}, "text", "Nothing was asked"),
         ({"like": "letter.txt"}, "like", "letter.txt"),
         ({"unlike": "letter.txt"}, "unlike", "letter.txt"),
     ],

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -268,9 +269,10 @@ class Engine:
         if self._separator is None:
             raise self._failure or _changed_mind()
         question, separator = job.question, self._separator
-        with self.store.using(job.recording_id) as recording:
+        with ExitStack() as stack:
+            recording = stack.enter_context(self.store.using(job.recording_id))
             began = time.monotonic()
-            clips = {id: self.store.get(id) for id in (*question.like, *question.unlike)}
+            clips = {id: stack.enter_context(self.store.using(id)) for id in (*question.like, *question.unlike)}
             self._check(recording, question)
             id = secrets.token_urlsafe(18)
             sound, rest = (recording.folder / f"{id}.{part}.wav" for part in ("sound", "rest"))
@@ -314,7 +316,10 @@ class Engine:
                 for path in (sound, rest):
                     path.unlink(missing_ok=True)
                 if isinstance(error, AudioError):
-                    raise AudioError(str(error).replace(str(recording.path), recording.name)) from error
+                    said = str(error)
+                    for one in (recording, *clips.values()):
+                        said = said.replace(str(one.path), one.name)
+                    raise AudioError(said) from error
                 raise
         return track
 

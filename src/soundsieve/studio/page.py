@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -46,6 +46,10 @@ class Visit:
     job: Job | None = None
     clips: dict[str, str] = field(default_factory=dict)
     """Example clips that are in the store: file that was uploaded -> id."""
+    asking: bool = False
+    """Whether a question is under way, from when it is sent."""
+    left: bool = False
+    """Whether the page was closed; nothing is kept for it any more."""
 
 
 class Studio:
@@ -62,11 +66,14 @@ class Studio:
     def leave(self, request: gr.Request) -> None:
         """A page was closed: nothing of it is kept."""
         visit = self._visits.pop(_name(request), Visit())
+        visit.left = True
         if visit.job is not None:
             self.engine.cancel(visit.job)
-        for id in filter(None, (visit.recording_id, *visit.clips.values())):
+        self._forget_clips(visit)
+        if visit.recording_id is not None:
             with suppress(GoneError):
-                self.store.drop(id)
+                self.store.drop(visit.recording_id)
+            visit.recording_id = None
 
     def upload(self, path: str | None, request: gr.Request) -> Iterator[tuple[Message, None]]:
         """Take a recording that was uploaded."""
@@ -96,26 +103,58 @@ class Studio:
     ) -> AsyncGenerator[Message, None]:
         """Ask, and tell how far it is until the answer is there."""
         visit = self._visit(request)
-        if visit.job is not None:  # one question at a time
+        if visit.asking:  # one question at a time
+            return
+        visit.asking = True
+        try:
+            async with aclosing(self._asked(visit, text, exclude, like or (), unlike or (), part, request)) as messages:
+                async for message in messages:
+                    yield message
+        finally:
+            visit.asking = False
+            if visit.left:  # with clips that were still read
+                self._forget_clips(visit)
+
+    async def _asked(
+        self,
+        visit: Visit,
+        text: str,
+        exclude: str,
+        like: Sequence[str],
+        unlike: Sequence[str],
+        part: object,
+        request: gr.Request,
+    ) -> AsyncGenerator[Message, None]:
+        self._forget_clips(visit, {*like, *unlike})
+        most = self.limits.max_recordings_each - 1  # the recording is one, too
+        if len({*like, *unlike}) > most:
+            yield self._message(visit, errors={"like" if like else "unlike": f"At most {most} clips are taken here."})
             return
         errors: dict[str, str] = {}
         clips: dict[str, tuple[str, ...]] = {}
         for side, paths in (("like", like), ("unlike", unlike)):
             try:
-                clips[side] = tuple([await asyncio.to_thread(self._clip, visit, path, request) for path in paths or ()])
+                clips[side] = tuple([await asyncio.to_thread(self._clip, visit, path, request) for path in paths])
             except SoundsieveError as error:
-                errors[side] = sentence(error, *paths or ())
+                errors[side] = sentence(error, *paths)
         if errors or visit.recording_id is None:
             yield self._message(visit, errors=errors or {"source": "Choose a recording first."})
             return
-        region: Any = (part.get("start"), part.get("end")) if part else None  # it checks itself
-        try:
+        region: Any = (part.get("start"), part.get("end")) if isinstance(part, Mapping) else None  # it checks itself
+        recording_id = visit.recording_id
+
+        def submitted() -> Job:
             question = Question(text, tuple(exclude.split(",")), clips["like"], clips["unlike"], region=region)
-            job = visit.job = self.engine.submit(visit.recording_id, question, person=_name(request))
+            return self.engine.submit(recording_id, question, person=_name(request))
+
+        try:
+            job = visit.job = await asyncio.to_thread(submitted)  # the first one waits for torch
         except SoundsieveError as error:
             yield self._message(visit, errors={field_of(error, text, exclude): sentence(error)})
             return
         try:
+            if visit.recording_id != recording_id:  # another one was opened meanwhile, or the page closed
+                self.engine.cancel(job)
             while not job.ended.is_set():
                 yield self._message(visit, busy=_busy(job.progress, self.engine.words(job)))
                 await asyncio.sleep(_LOOK_S)
@@ -161,6 +200,8 @@ class Studio:
     def _open(self, visit: Visit, source: Path | bytes, name: str, request: gr.Request) -> None:
         recording = self.store.add(source, name, owner=_name(request))
         before, visit.recording_id = visit.recording_id, recording.id
+        if visit.left:  # while it was read
+            before, visit.recording_id = recording.id, None
         if visit.job is not None:
             self.engine.cancel(visit.job)
         if before is not None:
@@ -173,6 +214,12 @@ class Studio:
             return self.store.get(visit.clips[path]).id
         visit.clips[path] = self.store.add(Path(path), Path(path).name, owner=_name(request)).id
         return visit.clips[path]
+
+    def _forget_clips(self, visit: Visit, but: Collection[str] = ()) -> None:
+        """Drop the example clips that are not in use any more."""
+        for path in [path for path in visit.clips if path not in but]:
+            with suppress(GoneError):
+                self.store.drop(visit.clips.pop(path))
 
     def _message(
         self,
