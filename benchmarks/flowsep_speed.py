@@ -93,6 +93,7 @@ def child(path: str, way: str, steps: int, threads: int, repeats: int, device: s
 
     def answer() -> None:
         if way == "ours":
+            separator._encoded.clear()  # the text is read for every answer, as the plain way does
             separator.separate(sound, query=query, sample_rate=system.sample_rate)
         else:
             with torch.no_grad():

@@ -152,7 +152,7 @@ class Separator:
             threshold: from which presence, 0 to 1, the sound counts as found; by default the system's own.
             agreement: whether a presence that is estimated may take the time to compare the answer with the query
                 (CLAPSep, AudioSep; `soundsieve.presence`); else its energy tells alone, and less.
-            settings: in place of those that it was loaded with, for a system that has some: see `load`.
+            settings: for a system that has some, see `load`: what is given counts in place of what it was loaded with.
             progress: called with the fraction done, now and then.
 
         Returns:
