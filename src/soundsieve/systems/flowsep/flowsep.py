@@ -258,7 +258,7 @@ class FlowSep(System):
         bands = mel[:, 0].transpose(1, 2)
         if isinstance(self.vocoder, GriffinLim):
             return self.vocoder(bands, known)  # type: ignore[no-any-return]
-        return self.vocoder(bands)
+        return self.vocoder(bands)  # type: ignore[no-any-return]
 
     def generate(
         self, mixture: Tensor, tokens: Tensor, mask: Tensor, sampling: Sampling, *, noise: tuple[Tensor, Tensor]
