@@ -120,7 +120,7 @@ CATALOG: dict[str, Entry] = {
             licence="MIT",
             where="inside the package",
             size_mb=_starter_size(),
-            sha256="bd461bb9bcc52adcb16547d70b021b32184f9566b1e99d4738eb44187523e641",
+            sha256="f1398dbd6ac2da7c31d78eb847057ac45aa20efa378b44fe1c87817ed1db12e1",
         ),
         Entry(
             name="debug",
