@@ -237,8 +237,13 @@ def test_reflow_learns_where_the_teacher_leads(corpus: Path, cache: Path, tmp_pa
     assert torch.equal(one.module.scale_factor, load_system(whole).scale_factor)
     losses = [task.loss(task.module, task.batch(0), 0)["loss"].item() for task in (one, four)]
     assert losses[0] < 1e-10 < losses[1]
-    with pytest.raises(ConfigError, match="is no FlowSep with this recipe's VAE"):
-        flow_task(corpus, cache, **{"options.teacher": str(ROOT / "src/soundsieve/embedded/starter.safetensors")})
+    anew = flow_task(corpus, cache, **{"options.teacher": whole}).module  # the same seed makes the same VAE
+    assert torch.equal(anew.scale_factor, one.module.scale_factor)
+    assert not torch.equal(anew.unet.out.bias, one.module.unet.out.bias)
+    starter = str(ROOT / "src/soundsieve/embedded/starter.safetensors")
+    for changes in ({"options.teacher": starter}, {"options.teacher": whole, "seed": 5}):
+        with pytest.raises(ConfigError, match="is no FlowSep with this recipe's VAE"):
+            flow_task(corpus, cache, **changes)
 
 
 # --- what the flow stands on ---

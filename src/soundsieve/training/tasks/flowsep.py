@@ -62,10 +62,11 @@ class FlowSepTaskConfig(AskingConfig):
     """What the network is trained on and for."""
 
     vae: str | None = None
-    """The trained VAE, a file of a flowsep_vae recipe. None for an untrained one, drawn by the recipe's seed (for
-    tests)."""
+    """The trained VAE: a file of a flowsep_vae recipe, or at the published size the authors' ``vae.ckpt``. None for an
+    untrained one, drawn by the recipe's seed (for tests)."""
     vocoder: str | None = None
-    """The trained vocoder, a file of a flowsep_vocoder recipe; None likewise. Training does not use it."""
+    """The trained vocoder: a file of a flowsep_vocoder recipe, or the authors' ``g_01000000``; None likewise. Training
+    does not use it."""
     text: str | None = None
     """The trained text encoder: of a sentence encoder, the Sieve that it is taken from, a model's name or a file, None
     for the embedded one; of a T5, a folder from the Hugging Face hub, or a file in it beside ``tokenizer.json``, None
@@ -74,7 +75,7 @@ class FlowSepTaskConfig(AskingConfig):
     """A whole FlowSep to go on from, in place of the three; `soundsieve convert` makes such a file of the published
     one."""
     teacher: str | None = None
-    """A FlowSep whose answers are learnt in place of the targets."""
+    """A FlowSep on the same VAE, whose answers are learnt in place of the targets."""
     teacher_sampling: Sampling = field(default_factory=lambda: Sampling(steps=10))
     """How the teacher answers."""
     condition_dropout: float = 0.1
@@ -136,7 +137,9 @@ class FlowSepTask(AskingTask):
         self.rebuilt = frozenset(name for name in system.state_dict() if name.partition(".")[0] in FROZEN)
         self.frozen_digest = state_digest({name: system.state_dict()[name] for name in sorted(self.rebuilt)})
         self._teacher = _teacher(config, system) if config.teacher else None
-        if not config.init and not config.teacher:
+        if self._teacher is not None:
+            system.scale_factor.copy_(self._teacher.scale_factor)
+        elif not config.init:
             with torch.random.fork_rng(), torch.no_grad():
                 latents = system.encode(self.batch(0)["target"], torch.randn(1))
             system.scale_factor.fill_(1 / latents.std())
@@ -223,8 +226,9 @@ class FlowSepTask(AskingTask):
     ) -> Tensor:
         noise = torch.randn_like(target)
         if self._teacher is not None:
-            with torch.no_grad():
-                target = self._teacher.draw(mixture, tokens, mask, noise, self.config.teacher_sampling)
+            with torch.no_grad(), torch.autocast(target.device.type, enabled=False):
+                teacher = self._teacher.to(target.device)
+                target = teacher.draw(mixture, tokens, mask, noise, self.config.teacher_sampling)
         if module.config.objective == "flow":
             state, wanted = flow_pair(target, noise, times, self.config.sigma)
         else:  # time runs from the latent to noise, in whole steps
@@ -294,10 +298,18 @@ def _take(system: FlowSep, name: str, part: VAE | BigVGAN, path: str) -> None:
     setattr(system, name, part)
 
 
+def _digest(part: nn.Module) -> str:
+    return state_digest(part.state_dict())
+
+
 def _teacher(config: FlowSepTaskConfig, student: FlowSep) -> FlowSep:
     """The network whose answers are learnt; it hears and reads as the student does."""
     assert config.teacher
     teacher = load_system(config.teacher)
-    if not isinstance(teacher, FlowSep) or teacher.config.vae != student.config.vae:
+    same = isinstance(teacher, FlowSep) and _digest(teacher.vae) == _digest(student.vae)
+    if not isinstance(teacher, FlowSep) or not same:
         raise ConfigError(f"{config.teacher} is no FlowSep with this recipe's VAE")
+    if teacher.config.text_width != student.config.text_width:
+        raise ConfigError(f"{config.teacher} reads tokens of another width than this recipe's text encoder makes")
+    teacher.config.check_sampling(config.teacher_sampling)
     return teacher.requires_grad_(False)
