@@ -68,7 +68,7 @@ MODELS = {"flow": "flowsep-small", "diffusion": "flowsep-small_diffusion", "flow
 def all_rows() -> list[Row]:
     rows = [Row(model, steps) for model in ("flow", "diffusion") for steps in STEPS]
     rows += [Row("flow, longer", steps) for steps in (1, 2, 5, 10, 20)]
-    rows += [Row("flow, longer", 10, guidance=guidance) for guidance in (2.0, 4.0)]
+    rows += [Row("flow, longer", 10, guidance=guidance) for guidance in (2.0, 4.0, 8.0)]
     rows += [Row("flow, longer", 5, sampler="heun")]
     rows += [Row("reflow", steps) for steps in (1, 2, 5)]
     return [Row(name) for name in WITHOUT] + rows
@@ -226,10 +226,10 @@ class Measure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs", help="of all runs")
-    parser.add_argument("--mixtures", type=int, default=50)
+    parser.add_argument("--mixtures", type=int, default=40)
     parser.add_argument("--models", nargs="*", help="measure these alone; other rows of the output file stay")
     parser.add_argument("--jobs", type=int, default=2, help="rows at a time, each on one core")
-    parser.add_argument("--example", type=int, default=0, help="which mixture is drawn")
+    parser.add_argument("--example", type=int, default=2, help="which mixture is drawn")
     parser.add_argument("--output", type=Path, help="where to write the figures as JSON")
     parser.add_argument("--figure", type=Path, help="where to draw an example, PNG")
     options = parser.parse_args()
