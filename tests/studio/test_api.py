@@ -197,7 +197,29 @@ def test_a_question_that_cannot_be_asked(asked: object, complaint: str, client: 
     ],
 )
 def test_what_is_not_there_is_404(method: str, path: str, client: TestClient) -> None:
-    assert client.request(method, path).status_code == 404
+    answer = client.request(method, path)
+    assert answer.status_code == 404
+    if ".." not in path and "%2F" not in path:
+        assert answer.json()["error"]
+
+
+def test_a_fault_inside_is_told_in_a_sentence(
+    running: tuple[TestClient, GatedSystem, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running[2], "get", lambda id: 1 / 0)
+    client = TestClient(running[0].app, base_url="http://127.0.0.1:7860", raise_server_exceptions=False)
+    answer = client.get("/api/recordings/x")
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "something went wrong in the studio itself, sorry"}
+
+
+@pytest.mark.parametrize(("method", "path"), [("PUT", "recordings/x"), ("GET", "recordings"), ("POST", "nowhere/x")])
+def test_an_address_that_there_is_not_is_told_in_a_sentence(method: str, path: str, client: TestClient) -> None:
+    answer = client.request(method, f"/api/{path}")
+    assert (answer.status_code, answer.json()) == (
+        404,
+        {"error": f"nothing at this address takes {method}: /docs tells what there is"},
+    )
 
 
 def test_nobody_can_list_what_there_is(client: TestClient) -> None:

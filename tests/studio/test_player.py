@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from soundsieve.errors import AudioError
 from soundsieve.studio import api
 from soundsieve.studio.engine import Engine, Question
 from soundsieve.studio.limits import GoneError
+from soundsieve.studio.pictures import levels_db
 from soundsieve.studio.player import MOST_S, piece, routes, scene, sound_path, verdict
 from soundsieve.studio.store import Recording
 
@@ -99,6 +102,30 @@ def test_pieces_and_pictures_are_served(client: TestClient, recording: Recording
         with Image.open(io.BytesIO(picture.content)) as shown:
             shown.load()
             assert (np.asarray(shown).max() == 255) == (sound == "mixture")  # all on the recording's scale
+
+
+def test_pictures_are_drawn_one_at_a_time_and_from_levels_that_are_worked_out_once(
+    client: TestClient, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (track,) = recording.tracks.values()
+    busy, most, drawn = 0, 0, []
+
+    def slowly(path: Path) -> np.ndarray:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        time.sleep(0.02)
+        drawn.append(path)
+        busy -= 1
+        return levels_db(path)
+
+    monkeypatch.setattr("soundsieve.studio.player.levels_db", slowly)
+    names = ("mixture", f"{track.id}.target", f"{track.id}.rest")
+    with ThreadPoolExecutor(3) as people:
+        got = list(people.map(lambda name: client.get(f"/studio/sounds/{recording.id}/{name}.png").status_code, names))
+    assert got == [200] * 3
+    assert most == 1
+    assert sorted(drawn) == sorted([recording.path, track.target_path, track.rest_path])
 
 
 def test_no_more_is_given_at_once_than_is_played_soon(client: TestClient, engine: Engine) -> None:

@@ -189,6 +189,10 @@ def routes(engine: Engine) -> APIRouter:
         packed = tracks.archive(store, recording, f".{kind}", _gains(levels) if levels else None)
         return FileResponse(packed, filename=tracks.file_name(recording, None, "mixture", ".zip"), headers=_UNCACHED)
 
+    @router.api_route("/api/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+    def nothing(request: Request) -> None:
+        raise GoneError(f"nothing at this address takes {request.method}: /docs tells what there is")
+
     return router
 
 
@@ -206,7 +210,11 @@ def tell_errors(app: FastAPI) -> None:
         words = "; ".join(f"{place}: {one['msg']}".lstrip(": ") for place, one in zip(places, found, strict=True))
         return JSONResponse({"error": words or "the request cannot be read"}, 422)
 
+    async def broken(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"error": "something went wrong in the studio itself, sorry"}, 500)
+
     app.add_exception_handler(SoundsieveError, told)
+    app.add_exception_handler(Exception, broken)  # which are told on standard error as well
     app.add_exception_handler(RequestValidationError, misasked)
 
 
@@ -235,8 +243,8 @@ async def _events(engine: Engine, job: Job) -> AsyncIterator[str]:
         await asyncio.sleep(_LOOK_S)
 
 
-def _gains(levels: Sequence[str]) -> dict[str, float | None]:
-    gains: dict[str, float | None] = {}
+def _gains(levels: Sequence[str]) -> dict[str, float]:
+    gains: dict[str, float] = {}
     for level in levels:
         id, _, gain = level.partition(":")
         try:

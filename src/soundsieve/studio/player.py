@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from functools import lru_cache
 from importlib.resources import as_file, files
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from soundsieve import audio
 from soundsieve.errors import AudioError
@@ -136,10 +138,14 @@ def routes(store: Store) -> APIRouter:
             content = piece(sound_path(recording, sound), start, min(frames, most))
         return Response(content, media_type="audio/wav", headers=_PRIVATE)
 
+    drawing = asyncio.Semaphore(1)  # one takes 100 MB, and those of one recording all begin with its levels
+
     @router.get("/sounds/{recording_id}/{sound}.png")
-    def spectrogram(recording_id: str, sound: str) -> Response:
+    async def spectrogram(recording_id: str, sound: str) -> Response:
         with store.using(recording_id) as recording:
-            return Response(picture(recording, sound), media_type="image/png", headers=_PRIVATE)
+            async with drawing:
+                drawn = await run_in_threadpool(picture, recording, sound)
+        return Response(drawn, media_type="image/png", headers=_PRIVATE)
 
     @router.get("/static/{name}")
     def static(name: str) -> Response:

@@ -10,7 +10,6 @@ import threading
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -33,21 +32,6 @@ _BLOCK = 1 << 16
 _QUIETEST_DB, _LOUDEST_DB = -80.0, 24.0
 _MAKING = threading.BoundedSemaphore(2)  # files made at once, however many ask for one
 _KEPT = 4  # files of a kind that anybody may ask for in many variations
-
-
-@dataclass(frozen=True)
-class Level:
-    """A track's place at the mixing desk: its gain in dB, and whether it is muted or the only one wanted."""
-
-    gain_db: float = 0.0
-    mute: bool = False
-    solo: bool = False
-
-
-def heard(levels: Mapping[str, Level]) -> dict[str, float | None]:
-    """What is heard of each track: its gain in dB, None where it is muted, or others are soloed and it is not."""
-    soloed = any(level.solo for level in levels.values())
-    return {id: None if level.mute or (soloed and not level.solo) else level.gain_db for id, level in levels.items()}
 
 
 def file_name(recording: Recording, track: Track | None = None, part: Part = "target", suffix: str = ".wav") -> str:
@@ -87,13 +71,13 @@ def sound(
     return _made(store, recording, f"{name}.out{suffix}", container, kind, _blocks(recording, track, part, kind))
 
 
-def mix_down(store: Store, recording: Recording, gains: Mapping[str, float | None], suffix: str = ".wav") -> Written:
+def mix_down(store: Store, recording: Recording, gains: Mapping[str, float], suffix: str = ".wav") -> Written:
     """The sum of what is kept of a recording's tracks.
 
     Args:
         store: which the recording is in.
         recording: whose tracks they are.
-        gains: for each track its gain in dB, or None where it is muted; see `heard`.
+        gains: of each track that is heard, in dB.
         suffix: of `SUFFIXES`.
 
     Returns:
@@ -106,23 +90,20 @@ def mix_down(store: Store, recording: Recording, gains: Mapping[str, float | Non
         FullError: there is no room.
     """
     _check(suffix)
-    kept = {id: gain for id, gain in gains.items() if gain is not None}
-    if not kept:
+    if not gains:
         raise ConfigError("every track is muted: keep at least one for the mix")
-    for gain in kept.values():
+    for gain in gains.values():
         if not _QUIETEST_DB <= gain <= _LOUDEST_DB:
             raise ConfigError(f"a gain of {gain:g} dB: it lies between {_QUIETEST_DB:g} and {_LOUDEST_DB:g} dB")
-    parts = [(store.track(recording.id, id).target_path, np.float32(10 ** (gain / 20))) for id, gain in kept.items()]
+    parts = [(store.track(recording.id, id).target_path, np.float32(10 ** (gain / 20))) for id, gain in gains.items()]
     container, kind = kind_for(recording.info, suffix)
-    key = _key(sorted(kept.items()))
+    key = _key(sorted(gains.items()))
     written = _made(store, recording, f"mix.{key}{suffix}", container, kind, _sum(parts))
     _prune(recording, "mix.*[!e]")
     return written
 
 
-def archive(
-    store: Store, recording: Recording, suffix: str = ".wav", gains: Mapping[str, float | None] | None = None
-) -> Path:
+def archive(store: Store, recording: Recording, suffix: str = ".wav", gains: Mapping[str, float] | None = None) -> Path:
     """A zip with target and rest of every track, the mix if ``gains`` are given, and what was asked.
 
     Raises:
