@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from soundsieve.systems.lassnet import LASSNet
 from soundsieve.systems.sieve import Sieve
 from soundsieve.systems.uss import USS
 from soundsieve.training.build import Data, build_task
-from soundsieve.training.fit import fit
+from soundsieve.training.fit import _Loop, fit
 from soundsieve.training.recipe import Recipe, read_recipe
 from soundsieve.training.tasks.base import Task
 from soundsieve.weights.checkpoint import load_system
@@ -215,3 +216,18 @@ def test_lists_that_would_deceive_are_refused(corpus: Path, cache: Path, tmp_pat
     (tmp_path / "c.csv").write_text("\n".join(lines) + "\n")
     with pytest.raises(ConfigError, match="needs 4 labels"):
         build_task(recipe, Data(tmp_path / "c.csv", cache))
+
+
+def test_devices_draw_each_their_own_noise() -> None:
+    """And one alone draws by its step, as a resumed run has to."""
+
+    def drawn(step: int, rank: int, world: int) -> float:
+        loop = SimpleNamespace(
+            trainer=SimpleNamespace(global_rank=rank, world_size=world), global_step=step, module=None,
+            recipe=SimpleNamespace(seed=1), task=SimpleNamespace(loss=lambda *_: {"loss": torch.rand(())}),
+        )  # fmt: skip
+        return _Loop.training_step(loop, {}, 0).item()  # type: ignore[arg-type]
+
+    found = [drawn(step, rank, 2) for step in range(3) for rank in range(2)]
+    assert len(set(found)) == 6
+    assert drawn(2, 0, 1) == drawn(2, 0, 1) == found[2]

@@ -133,7 +133,8 @@ class _Loop(lightning.LightningModule):
         return DataLoader(steps, batch_size=None, num_workers=self.workers, worker_init_fn=_prepare_worker, **extra)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step)
+        batch_of_all = self.global_step * self.trainer.world_size + self.trainer.global_rank
+        torch.manual_seed(self.recipe.seed * 1_000_003 + batch_of_all)  # what is drawn is another one on each device
         self.parts = self.task.loss(self.module, batch, self.global_step)
         return self.parts["loss"]
 
