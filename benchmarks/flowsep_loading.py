@@ -1,8 +1,9 @@
 """How much memory FlowSep's published file takes to be read, and to be converted, at full size.
 
 A file of made-up weights is written with the entries of ``v2_100k.ckpt`` but for its training loss, the UNet twice (as
-trained, and its average) among them, 3.8 GB; then it is loaded, converted into one file of soundsieve's, and that one is
-loaded, each in a fresh process. Peak memory is the most that the process ever had, torch, and what it had mapped of files, included.
+trained, and its average) among them, 3.8 GB; then it is loaded, converted into one file of soundsieve's, and that is
+loaded, each in a fresh process. Peak memory is the most that the process ever had; torch, and what it had mapped of
+files, are included.
 
     python benchmarks/flowsep_loading.py --output benchmarks/results/flowsep_loading.json
 

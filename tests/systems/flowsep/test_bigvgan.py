@@ -106,7 +106,7 @@ def test_presets() -> None:
         model = BigVGAN(base)
     assert sum(parameter.numel() for parameter in model.parameters()) == 13_953_825
     assert base.samples(1024) == 163_872
-    for config in (base, BigVGANConfig.small(), BigVGANConfig.debug()):
+    for config in (base, BigVGANConfig.debug()):
         assert (config.bands, config.hop_length) == (64, 160)
 
 
