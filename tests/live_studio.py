@@ -42,6 +42,7 @@ def look_up(host, *args, _real=socket.getaddrinfo, **options):
 
 socket.socket.connect, socket.getaddrinfo = connect, look_up
 from soundsieve.cli.main import main
+os.nice(10)
 main(sys.argv[1:])
 """
 
@@ -77,7 +78,8 @@ def live_studio(folder: Path, *options: str) -> Iterator[LiveStudio]:
     """A studio with these options, once its weights are loaded; ended like Ctrl-C does."""
     temp, tried, log = folder / "temp", folder / "tried.txt", folder / "log.txt"
     temp.mkdir(parents=True)
-    variables = {**os.environ, "TMPDIR": str(temp), "STUDIO_TRIED": str(tried)}
+    # On one thread and behind whoever asks it: long work stays long enough to be seen and cancelled on any machine.
+    variables = {**os.environ, "TMPDIR": str(temp), "STUDIO_TRIED": str(tried), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", GUARD, "studio", "--port", "0", *options]
     with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, env=variables) as process:
         try:
