@@ -1,6 +1,7 @@
 """The Sieve network: conditions matter, batches do not, and the level of a recording does not either."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from soundsieve.errors import ConfigError, QueryError
 from soundsieve.query import Condition, Query
 from soundsieve.systems.sieve import Scene, Sieve, SieveConfig
 from soundsieve.systems.sieve.naming import EVIDENCE, Named
+from soundsieve.weights.checkpoint import load_system, save_system
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +183,7 @@ def scene_of_two(keys: torch.Tensor) -> Scene:
 
 def test_a_scene_is_told_in_the_words_of_the_anchors() -> None:
     anchors, keys = torch.eye(3)[:2], torch.eye(2)
-    named = Named(scene_of_two(keys), anchors, keys, torch.full((3,), 20.0))
+    named = Named(scene_of_two(keys), anchors, keys, torch.full((3,), 20.0), anchors)
     left = torch.zeros(1, 1, 2, 8)
     left[..., :4] = 1.0
     torch.testing.assert_close(named.shares(left)[0, 0], torch.tensor([1.0, 0.0]), atol=1e-6, rtol=0)
@@ -242,3 +244,44 @@ def test_example_clips_are_drawn_towards_the_anchors_too() -> None:
     sieve.config = dataclasses.replace(sieve.config, recall_clips=1.0)
     nearest = sieve.anchors[(heard @ sieve.anchors.T).argmax()]
     torch.testing.assert_close(sieve.embed_clips([clip])[0], nearest, atol=1e-2, rtol=0)
+
+
+def remembering() -> Sieve:
+    """A Sieve with two anchors and two remembered sounds, all apart from each other."""
+    torch.manual_seed(0)
+    config = dataclasses.replace(SieveConfig.debug(), anchors=2, heard=0.5, recall=1.0, recall_temperature=0.01)
+    sieve = Sieve(config).eval()
+    apart = torch.linalg.qr(torch.randn(config.text.width, 4)).Q.T
+    sieve.anchors[:], sieve.sounds[:] = apart[:2], apart[2:]
+    return sieve
+
+
+def test_a_text_asks_along_with_the_sounds_that_are_remembered() -> None:
+    sieve = remembering()
+    near_second = torch.nn.functional.normalize(sieve.anchors[1] + 0.1 * sieve.sounds[0], dim=0)[None]
+    asked = sieve.recalled(near_second, 1.0, 0.5)
+    between = torch.nn.functional.normalize(sieve.anchors[1] + sieve.sounds[1], dim=0)[None]
+    torch.testing.assert_close(asked, between, atol=1e-4, rtol=0)
+    torch.testing.assert_close(sieve.recalled(near_second, 1.0), sieve.anchors[1][None], atol=1e-4, rtol=0)
+    text = sieve.text.encode(["a dog"])
+    torch.testing.assert_close(sieve.embed_texts(["a dog"]), sieve.recalled(text, 1.0, 0.5))
+    assert (sieve.embed_texts(["a dog"]) @ sieve.sounds.T).amax() > 0.3
+
+
+def test_what_is_named_for_the_second_look_is_asked_in_the_same_way(mixture: torch.Tensor) -> None:
+    sieve = remembering()
+    named = sieve.in_words(sieve.analysis(sieve.spectrum(mixture)[1]))
+    expected = torch.nn.functional.normalize(sieve.anchors + sieve.sounds, dim=1)
+    torch.testing.assert_close(named.names, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(named.anchors, sieve.anchors)
+    with pytest.raises(ConfigError, match="there are none"):
+        Sieve(dataclasses.replace(sieve.config, anchors=0))
+    with pytest.raises(ConfigError, match="heard"):
+        dataclasses.replace(sieve.config, heard=1.5)
+
+
+def test_remembered_sounds_travel_with_the_weights(tmp_path: Path) -> None:
+    sieve = remembering()
+    save_system(tmp_path / "sieve.safetensors", sieve)
+    again = load_system(tmp_path / "sieve.safetensors")
+    torch.testing.assert_close(again.get_buffer("sounds"), sieve.sounds)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from soundsieve import audio
 from soundsieve.errors import ConfigError
 from soundsieve.systems.sieve import Sieve
-from soundsieve.training.store import ClipStore
+from soundsieve.training.store import ClipStore, Ragged
 
 _FLOOR = 1e-12
 Energies = NDArray[np.float32]
@@ -122,6 +122,11 @@ class EnergyBank:
             settings = [speed, shape.n_fft, shape.hop_length, shape.n_bands, shape.fmin_hz, shape.fmax_hz]
             self.bank.append(store.derive("energies", settings, energies))
         self._knots = np.linspace(0, self.bands - 1, 6)
+
+    @property
+    def plain(self) -> Ragged:
+        """Logarithms of the energies of each clip, whole and at its own speed, ``(N, bands)`` each."""
+        return self.bank[min(range(len(self.bank)), key=lambda i: abs(self.config.speeds[i] - 1))]
 
     def crop(self, clip: int, rng: np.random.Generator) -> Energies:
         """A random piece of a clip that holds sound, at a random speed, with total energy 1.

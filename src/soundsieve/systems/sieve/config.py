@@ -54,6 +54,8 @@ class SieveConfig:
     """Share of a text's vector that is replaced by the anchors near it."""
     recall_temperature: float = 0.03
     """Of the softmax over cosines that says how near."""
+    heard: float = 0.0
+    """Share of a text's vector that is replaced by how the sounds near it sounded in training."""
     recall_clips: float = 0.0
     """The same share for the vectors of example clips."""
     known: float = 0.0
@@ -73,10 +75,10 @@ class SieveConfig:
             raise ConfigError("channels and blocks take three numbers, one for each scale")
         if not 0 <= self.recall <= 1 or self.recall_temperature <= 0 or self.anchors < 0:
             raise ConfigError("recall lies between 0 and 1, recall_temperature is above 0, anchors at least 0")
-        if not 0 <= self.recall_clips <= 1 or not 0 <= self.known < 1:
-            raise ConfigError("recall_clips and known lie between 0 and 1")
-        if (self.contrast or self.known) and not self.anchors:
-            raise ConfigError("contrast and known compare with the anchors, and there are none")
+        if not 0 <= self.recall_clips <= 1 or not 0 <= self.known < 1 or not 0 <= self.heard <= 1:
+            raise ConfigError("recall_clips, known and heard lie between 0 and 1")
+        if (self.contrast or self.known or self.heard) and not self.anchors:
+            raise ConfigError("contrast, known and heard compare with the anchors, and there are none")
         if not 0 < self.presence_threshold < 1 or self.gate_db < 0:
             raise ConfigError("presence_threshold lies between 0 and 1, gate_db is not negative")
 

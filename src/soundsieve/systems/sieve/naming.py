@@ -24,11 +24,12 @@ class Named:
         anchors: unit text vectors, shape ``(A, D)``; A may be 0.
         keys: the same as keys of cells and clips, shape ``(A, K)``.
         scale: temperatures of cells, frames and clips, shape ``(3,)``.
+        names: what stands for the anchors in a question, shape ``(A, D)``.
     """
 
     @torch.no_grad()
-    def __init__(self, scene: Scene, anchors: Tensor, keys: Tensor, scale: Tensor) -> None:
-        self.anchors = anchors
+    def __init__(self, scene: Scene, anchors: Tensor, keys: Tensor, scale: Tensor, names: Tensor) -> None:
+        self.anchors, self.names = anchors, names
         self._power = 10.0 ** (scene.levels_db[:, None] / 10.0)
         self._cells = (scale[0] * keys @ scene.cell_keys.flatten(2)).softmax(1).transpose(1, 2)  # (B, M, A)
         self._clip = (scale[2] * scene.clip_key @ keys.T).softmax(1)[:, None]
@@ -52,7 +53,7 @@ class Named:
 
     def _vector(self, shares: Tensor) -> Tensor:
         """One unit vector for what holds these shares; they are squared, so that the largest one speaks loudest."""
-        return F.normalize(shares.square() @ self.anchors, dim=2)
+        return F.normalize(shares.square() @ self.names, dim=2)
 
     @torch.no_grad()
     def evidence(self, mask: Tensor, positive: Tensor, temperature: float) -> Tensor:

@@ -63,7 +63,10 @@ class Sieve(System):
         self.reader = Reader(config)
         self.bands: Tensor
         self.anchors: Tensor
+        self.sounds: Tensor
         self.register_buffer("anchors", torch.zeros(config.anchors, config.text.width), persistent=config.anchors > 0)
+        sounds = torch.zeros(config.anchors if config.heard else 0, config.text.width)
+        self.register_buffer("sounds", sounds, persistent=config.heard > 0)
         matrix = band_matrix(config.sample_rate, config.n_fft, config.n_bands, config.fmin_hz, config.fmax_hz)
         self.register_buffer("bands", matrix, persistent=False)
 
@@ -85,12 +88,13 @@ class Sieve(System):
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Texts as unit vectors, shape ``(N, D)``, drawn towards what training has named; see `recalled`.
+        """Texts as unit vectors, shape ``(N, D)``, drawn towards what training named and heard; see `recalled`.
 
         A text that is near to no anchor stays as it is: it is about a sound that training did not name, see `strange`.
         """
         vectors = self.text.encode(texts)
-        return torch.where(self.strange(vectors)[:, None], vectors, self.recalled(vectors, self.config.recall))
+        known = self.recalled(vectors, self.config.recall, self.config.heard)
+        return torch.where(self.strange(vectors)[:, None], vectors, known)
 
     @torch.no_grad()
     def strange(self, vectors: Tensor) -> Tensor:
@@ -100,17 +104,24 @@ class Sieve(System):
         return (vectors @ self.anchors.T).amax(-1) < self.config.known
 
     @torch.no_grad()
-    def recalled(self, vectors: Tensor, share: float) -> Tensor:
+    def recalled(self, vectors: Tensor, share: float, heard: float = 0.0) -> Tensor:
         """Unit vectors, shape ``(..., D)``, drawn towards the anchors a_i that are near, by a ``share`` r.
 
         v' = (1 - r) v + r * sum_i softmax_i(v . a_i / t) a_i: words that training never saw become mostly the words
         that it did see for the nearest sounds, and so do example clips. Conditions retrieved from a cache of text
         embeddings are the idea of parallel-data-free training (Ma et al., 2024, arXiv 2409.09398), here for queries.
+
+        With a share ``heard`` h, v'' = (1 - h) v' + h * sum_i softmax_i(v . a_i / t) s_i, where s_i is the mean of
+        the vectors of the training's clips of that sound: a word asks as an example would, e = a * audio + (1 - a) *
+        text, with examples from memory.
         """
         if not len(self.anchors):
             return vectors
-        near = ((vectors @ self.anchors.T) / self.config.recall_temperature).softmax(-1) @ self.anchors
-        return F.normalize(torch.lerp(vectors, F.normalize(near, dim=-1), share), dim=-1)
+        near = ((vectors @ self.anchors.T) / self.config.recall_temperature).softmax(-1)
+        said = F.normalize(torch.lerp(vectors, F.normalize(near @ self.anchors, dim=-1), share), dim=-1)
+        if not heard:
+            return said
+        return F.normalize(torch.lerp(said, F.normalize(near @ self.sounds, dim=-1), heard), dim=-1)
 
     @torch.no_grad()
     def embed_clips(self, clips: Sequence[ClipLike]) -> Tensor:
@@ -162,7 +173,10 @@ class Sieve(System):
 
     def in_words(self, scene: Scene) -> Named:
         """The scene in the words of the anchors."""
-        return Named(scene, self.anchors, self.reader.key(self.anchors), self.reader.log_scale.exp())
+        names, heard = self.anchors, self.config.heard
+        if heard:
+            names = F.normalize(torch.lerp(names, self.sounds, heard), dim=1)
+        return Named(scene, self.anchors, self.reader.key(self.anchors), self.reader.log_scale.exp(), names)
 
     def estimate_many(self, mixture: Tensor, conditions: Sequence[Condition]) -> list[Estimate]:
         """Several queries about the same mixtures ``(B, T)``; the mixtures are analysed once."""
