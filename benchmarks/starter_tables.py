@@ -32,8 +32,43 @@ def averaging_table(result: dict[str, Any]) -> str:
     ]
     for row in result["rows"]:
         lines.append(
-            f"| {row['share']:.2f} | {row['sdri_text']:.1f} | {row['median_text']:.1f} | {row['sdri_both']:.1f} "
-            f"| {row['selectivity']:.2f} | {row['presence_auc']:.3f} |"
+            f"| {row['share']:.2f} | {row['sdri_text']:.1f} | {row['median_text']:.1f} "
+            f"| {row['sdri_text+exclude']:.1f} | {row['selectivity']:.2f} | {row['presence_auc']:.3f} |"
+        )
+    about = f"{result['pairs']} mixtures of validation clips. Made by `{result['command']}`."
+    return "\n".join([*lines, "", about]) + "\n"
+
+
+def recall_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/choose_recall.py` measured."""
+    lines = [
+        "| recall | temperature | SDRi, captions | new wordings | selectivity, captions | new wordings |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in result["settings"]:
+        scores = f"{row['sdri_text']:.1f} | {row['sdri_paraphrase']:.1f} | {row['selectivity']:.2f}"
+        lines.append(
+            f"| {row['recall']:.1f} | {row['temperature']:.2f} | {scores} | {row['selectivity_paraphrase']:.2f} |"
+        )
+    return (
+        "\n".join([*lines, "", f"{result['pairs']} mixtures of validation clips. Made by `{result['command']}`."])
+        + "\n"
+    )
+
+
+def heard_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/choose_heard.py` measured."""
+    asked = ("text", "text+exclude", "exclude", "paraphrase")
+    lines = [
+        f"| remembered sounds | {' | '.join(f'SDRi, {name}' for name in asked)} | median, text | selectivity "
+        "| paraphrase | presence AUC |",
+        "| ---: |" + " ---: |" * (len(asked) + 4),
+    ]
+    for row in result["rows"]:
+        scores = " | ".join(f"{row[f'sdri_{name}']:.1f}" for name in asked)
+        lines.append(
+            f"| {row['heard']:.2f} | {scores} | {row['median_text']:.1f} | {row['selectivity']:.3f} "
+            f"| {row['selectivity_paraphrase']:.3f} | {row['presence_auc']:.3f} |"
         )
     about = f"{result['pairs']} mixtures of validation clips. Made by `{result['command']}`."
     return "\n".join([*lines, "", about]) + "\n"

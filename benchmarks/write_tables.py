@@ -41,7 +41,14 @@ from speed_tables import (
     speed_table,
     studio_table,
 )
-from starter_tables import against_table, averaging_table, contrast_table, sources_table
+from starter_tables import (
+    against_table,
+    averaging_table,
+    contrast_table,
+    heard_table,
+    recall_table,
+    sources_table,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -267,23 +274,6 @@ def free_text_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, f"Made by `{result['command']}`."]) + "\n"
 
 
-def recall_table(result: dict[str, Any]) -> str:
-    """What `benchmarks/choose_recall.py` measured."""
-    lines = [
-        "| recall | temperature | SDRi, captions | new wordings | selectivity, captions | new wordings |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for row in result["settings"]:
-        scores = f"{row['sdri_text']:.1f} | {row['sdri_paraphrase']:.1f} | {row['selectivity_text']:.2f}"
-        lines.append(
-            f"| {row['recall']:.1f} | {row['temperature']:.2f} | {scores} | {row['selectivity_paraphrase']:.2f} |"
-        )
-    return (
-        "\n".join([*lines, "", f"{result['pairs']} mixtures of validation clips. Made by `{result['command']}`."])
-        + "\n"
-    )
-
-
 def caption_cache_table(result: dict[str, Any]) -> str:
     """What `benchmarks/caption_cache.py` measured."""
     lines = [
@@ -407,6 +397,7 @@ def render(name: str) -> str:
         "free-text": free_text_table,
         "averaging": averaging_table,
         "contrast": contrast_table,
+        "heard": heard_table,
         "recall": recall_table,
         "long": long_table,
         "stereo": stereo_table,
