@@ -71,8 +71,8 @@ class VAEConfig:
 
     @classmethod
     def small(cls) -> VAEConfig:
-        """One that a processor trains in minutes: 0.7 M parameters."""
-        return cls(channels=16, blocks=1, groups=8, attention=False)
+        """One that a processor trains in minutes: 0.7 M parameters; a latent holds as many numbers as a spectrogram."""
+        return cls(channels=16, blocks=1, latent_channels=16, groups=8, attention=False)
 
     @classmethod
     def debug(cls) -> VAEConfig:
