@@ -2,8 +2,8 @@
 
 Test mixtures, the first sound of each asked for by its caption, everything heard at the model's 16 kHz. The judge is
 the embedded model, by its vectors of sounds and texts: Fréchet distance of the answers to the sounds asked for (FAD),
-and CLAPScores. What lines up with nothing is not measured by SDR; the same answers as masks on the mixture
-(`--project`) are.
+and CLAPScores, also over the mixture's own, mixture by mixture. SDR says little of what is made anew and lines up with
+nothing; it is there to be compared with that of the same answers as masks on the mixture (`--project`).
 
     python benchmarks/flowsep_table.py --output benchmarks/results/flowsep_table.json --figure docs/flowsep.png
 
@@ -45,6 +45,7 @@ from soundsieve.weights.modules import load_module
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = (1, 2, 5, 10, 20, 50)
 BATCH = 10
+SCORES = ("clap_score", "clap_score_audio")
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,11 @@ MODELS = {"flow": "flowsep-small", "diffusion": "flowsep-small_diffusion", "flow
 
 def all_rows() -> list[Row]:
     rows = [Row(model, steps) for model in ("flow", "diffusion") for steps in STEPS]
-    rows += [Row("flow, longer", steps) for steps in (1, 2, 5, 10, 20)]
-    rows += [Row("flow, longer", 10, guidance=guidance) for guidance in (2.0, 4.0, 8.0)]
-    rows += [Row("flow, longer", 5, sampler="heun")]
-    rows += [Row("reflow", steps) for steps in (1, 2, 5)]
+    rows += [Row("flow, longer", steps) for steps in STEPS]
+    rows += [Row("flow, longer", 10, guidance=guidance) for guidance in (2.0, 3.0, 4.0, 6.0)]
+    rows += [Row("flow, longer", steps, guidance=3.0) for steps in (1, 2, 5)]
+    rows += [Row("flow, longer", 5, sampler=sampler) for sampler in ("heun", "midpoint")]
+    rows += [Row("reflow", steps) for steps in (1, 2, 5, 10)]
     return [Row(name) for name in WITHOUT] + rows
 
 
@@ -156,21 +158,26 @@ def measure(row: Row, folder: Path, count: int) -> dict[str, Any]:
     figures: dict[str, Any] = {"generated": _judged(made, heard, judge, system.sample_rate)}
     if row.model != WITHOUT[0]:
         figures["projected"] = _judged(projected, heard, judge, system.sample_rate)
-        before = np.array([float(sdr(one.mixture, one.target)) for one in heard])
-        after = np.array([float(sdr(part, one.target)) for part, one in zip(projected, heard, strict=True)])
-        figures["projected"]["sdri"] = _mean(after - before, heard)
     return asdict(row) | {"seconds": None if row.model in WITHOUT else round(seconds, 4)} | figures
 
 
 def _judged(made: Tensor, heard: list[Example], judge: Judge, sample_rate: int) -> dict[str, Any]:
-    references = torch.cat([judge.hear(one.target, sample_rate=sample_rate) for one in heard])
-    found = torch.cat([judge.hear(part.clone(), sample_rate=sample_rate) for part in made])
-    rows = [
-        judge.judge(own[None], reference=reference[None], text=one.caption)
-        for own, reference, one in zip(found, references, heard, strict=True)
-    ]
-    scores = {name: _mean(np.array([row[name] for row in rows]), heard) for name in ("clap_score", "clap_score_audio")}
-    return {"fad": round(frechet_distance(found, references), 4)} | scores
+    mixtures, targets = (torch.stack([getattr(one, name) for one in heard]) for name in ("mixture", "target"))
+    vectors = [torch.cat([judge.hear(x, sample_rate=sample_rate) for x in part]) for part in (made, mixtures, targets)]
+    own, before = ({name: _scores(judge, part, vectors[2], heard, name) for name in SCORES} for part in vectors[:2])
+    gained = {f"{name}_gain": _mean(own[name] - before[name], heard) for name in SCORES}
+    sdri = (sdr(made, targets) - sdr(mixtures, targets)).numpy()
+    return {
+        "fad": round(frechet_distance(vectors[0], vectors[2]), 4),
+        **{name: _mean(own[name], heard) for name in SCORES},
+        **gained,
+        "sdri": _mean(sdri, heard) if np.isfinite(sdri).all() else None,  # infinite for the sounds themselves
+    }
+
+
+def _scores(judge: Judge, found: Tensor, references: Tensor, heard: list[Example], name: str) -> np.ndarray:
+    each = zip(found, references, heard, strict=True)
+    return np.array([judge.judge(x[None], reference=y[None], text=one.caption)[name] for x, y, one in each])
 
 
 def _mean(values: np.ndarray, heard: list[Example]) -> dict[str, Any]:
@@ -226,7 +233,7 @@ class Measure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs", help="of all runs")
-    parser.add_argument("--mixtures", type=int, default=40)
+    parser.add_argument("--mixtures", type=int, default=80)
     parser.add_argument("--models", nargs="*", help="measure these alone; other rows of the output file stay")
     parser.add_argument("--jobs", type=int, default=2, help="rows at a time, each on one core")
     parser.add_argument("--example", type=int, default=2, help="which mixture is drawn")

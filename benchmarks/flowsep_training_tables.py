@@ -7,15 +7,15 @@ from typing import Any
 
 def flowsep_steps_table(result: dict[str, Any]) -> str:
     """Quality of every way to ask every model."""
-    figures = ("FAD", "CLAPScore", "CLAPScore_A")
-    names = [*figures, "seconds", "projected: SDRi", *figures]
+    figures = ("FAD", "CLAPScore", "over the mixture's", "CLAPScore_A", "SDRi")
+    names = [*figures, "seconds", "projected: FAD", *figures[1:]]
     lines = [f"| | steps | {' | '.join(names)} |", f"| --- | ---: |{' ---: |' * len(names)}"]
     for row in result["rows"]:
         cells = [*_heard(row["generated"]), "" if row["seconds"] is None else f"{row['seconds']:.2f}"]
         if "projected" in row:
-            cells += [_told(row["projected"]["sdri"], 1, " dB"), *_heard(row["projected"])]
+            cells += _heard(row["projected"])
         else:
-            cells += [""] * 4
+            cells += [""] * len(figures)
         how = "" if row["sampler"] == "euler" else f", {row['sampler']}"
         how += "" if row["guidance"] == 1 else f", guidance {row['guidance']:g}"
         lines.append(f"| {row['model']}{how} | {row['steps'] or ''} | {' | '.join(cells)} |")
@@ -31,7 +31,8 @@ def flowsep_steps_table(result: dict[str, Any]) -> str:
 
 
 def _heard(figures: dict[str, Any]) -> list[str]:
-    return [f"{figures['fad']:.3f}", _told(figures["clap_score"]), _told(figures["clap_score_audio"])]
+    scores = [_told(figures[name]) for name in ("clap_score", "clap_score_gain", "clap_score_audio")]
+    return [f"{figures['fad']:.3f}", *scores, _told(figures["sdri"], 1, " dB") if figures["sdri"] else ""]
 
 
 def _told(figure: dict[str, Any], digits: int = 2, unit: str = "") -> str:

@@ -50,7 +50,7 @@ class Unheard:
 
     @classmethod
     def mixed(cls, data: Path, count: int, conditions: tuple[str, ...], *, split: str = "validation") -> Unheard:
-        """Mixtures of one split; ``absent`` among the conditions asks for the presence, ``paraphrase`` in `WORDINGS`."""
+        """Mixtures of one split; the condition ``absent`` asks for the presence, ``paraphrase`` in `WORDINGS`."""
         clips = lists.read_clips(data, split=split)
         sounds = lists.decoded(data.parent)
         pairs = lists.make_pairs(clips, sounds, n=count, seed=1)
