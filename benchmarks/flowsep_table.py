@@ -56,6 +56,7 @@ class Row:
     steps: int = 0
     sampler: str = "euler"
     guidance: float = 1.0
+    warp: float = 1.0
 
 
 WITHOUT = ("unprocessed mixture", "sound itself", "sound through Griffin-Lim", "sound through VAE and Griffin-Lim",
@@ -69,9 +70,10 @@ MODELS = {"flow": "flowsep-small", "diffusion": "flowsep-small_diffusion", "flow
 def all_rows() -> list[Row]:
     rows = [Row(model, steps) for model in ("flow", "diffusion") for steps in STEPS]
     rows += [Row("flow, longer", steps) for steps in STEPS]
-    rows += [Row("flow, longer", 10, guidance=guidance) for guidance in (2.0, 3.0, 4.0, 6.0)]
-    rows += [Row("flow, longer", steps, guidance=3.0) for steps in (1, 2, 5)]
-    rows += [Row("flow, longer", 5, sampler=sampler) for sampler in ("heun", "midpoint")]
+    rows += [Row("flow, longer", 10, guidance=guidance) for guidance in (3.0, 6.0)]
+    rows += [Row("flow, longer", 10, guidance=guidance, warp=2.0) for guidance in (1.0, 3.0, 6.0)]
+    rows += [Row("flow, longer", steps, guidance=6.0, warp=2.0) for steps in (2, 5, 20)]
+    rows += [Row("flow, longer", 5, sampler, 6.0, 2.0) for sampler in ("heun", "midpoint")]
     rows += [Row("reflow", steps) for steps in (1, 2, 5, 10)]
     return [Row(name) for name in WITHOUT] + rows
 
@@ -113,7 +115,7 @@ def answers_of(row: Row, system: FlowSep, heard: list[Example]) -> Tensor:
         return mixtures
     if row.model in WITHOUT:
         return _at_best(row.model, system, mixtures, torch.stack([one.target for one in heard]))
-    asked = system.with_settings({"steps": row.steps, "sampler": row.sampler, "guidance": row.guidance})
+    asked = system.with_settings({name: getattr(row, name) for name in ("steps", "sampler", "guidance", "warp")})
     conditions = [asked.encode_query(Query(one.caption)) for one in heard]
     condition = Condition(*(torch.cat([getattr(c, side) for c in conditions]) for side in ("positive", "negative")))
     return asked(mixtures, condition)
@@ -215,7 +217,7 @@ def merged(rows: list[Row], new: list[dict[str, Any]], path: Path | None, mixtur
     old = json.loads(path.read_text("utf-8")) if path is not None and path.is_file() else {"rows": [], "mixtures": 0}
     found = {}
     for row in [*(old["rows"] if old["mixtures"] == mixtures else []), *new]:
-        found[Row(row["model"], row["steps"], row["sampler"], row["guidance"])] = row
+        found[Row(row["model"], row["steps"], row["sampler"], row["guidance"], row["warp"])] = row
     return [found[row] for row in rows if row in found]
 
 
@@ -233,7 +235,7 @@ class Measure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs", help="of all runs")
-    parser.add_argument("--mixtures", type=int, default=80)
+    parser.add_argument("--mixtures", type=int, default=60)
     parser.add_argument("--models", nargs="*", help="measure these alone; other rows of the output file stay")
     parser.add_argument("--jobs", type=int, default=2, help="rows at a time, each on one core")
     parser.add_argument("--example", type=int, default=2, help="which mixture is drawn")

@@ -18,6 +18,7 @@ def flowsep_steps_table(result: dict[str, Any]) -> str:
             cells += [""] * len(figures)
         how = "" if row["sampler"] == "euler" else f", {row['sampler']}"
         how += "" if row["guidance"] == 1 else f", guidance {row['guidance']:g}"
+        how += "" if row["warp"] == 1 else f", warp {row['warp']:g}"
         lines.append(f"| {row['model']}{how} | {row['steps'] or ''} | {' | '.join(cells)} |")
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     trained = ", ".join(f"{name} {run['steps']}" for name, run in result["runs"].items())
@@ -28,6 +29,15 @@ def flowsep_steps_table(result: dict[str, Any]) -> str:
         f"{versions}. Made by `{result['command']}`.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def flowsep_text_table(result: dict[str, Any]) -> str:
+    """When the text counts: `flowsep_text.py`."""
+    told = [name for name in result["rows"][0] if name != "time"]
+    lines = [f"| t | {' | '.join(f'told {name}' for name in told)} |", f"| ---: |{' ---: |' * len(told)}"]
+    lines += [f"| {row['time']:g} | {' | '.join(f'{row[name]:.3f}' for name in told)} |" for row in result["rows"]]
+    about = f"Mean square error of the velocity, {result['mixtures']} mixtures of validation clips, both sounds."
+    return "\n".join([*lines, "", f"{about} Made by `{result['command']}`."]) + "\n"
 
 
 def _heard(figures: dict[str, Any]) -> list[str]:

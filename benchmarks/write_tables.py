@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from flowsep_tables import flowsep_seams_table, flowsep_speed_table
-from flowsep_training_tables import flowsep_steps_table
+from flowsep_training_tables import flowsep_steps_table, flowsep_text_table
 from parallel_data_free_tables import TABLES, retrieval_cost_table, runs_table
 from speed_tables import (
     audiosep_speed_table,
@@ -391,6 +391,7 @@ def render(name: str) -> str:
         "flowsep_speed": flowsep_speed_table,
         "flowsep_seams": flowsep_seams_table,
         "flowsep_table": flowsep_steps_table,
+        "flowsep_text": flowsep_text_table,
         "audiosep_speed": audiosep_speed_table,
         "flowsep_loading": flowsep_loading_table,
         "loader": loader_table,

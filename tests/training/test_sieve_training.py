@@ -105,64 +105,16 @@ def test_what_is_saved_is_an_average_with_the_start(corpus: Path, cache: Path, t
     assert saved.config == task.module.config
 
 
-@pytest.fixture
-def trained(corpus: Path, cache: Path, tmp_path: Path) -> Path:
-    """A Sieve to go on from."""
-    task = task_of(corpus, cache)
-    task.save(tmp_path / "trained.safetensors", task.module)
-    return tmp_path / "trained.safetensors"
-
-
-def test_texts_ask_along_with_other_recordings_of_their_label(
-    corpus: Path, cache: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task = task_of(corpus, cache, heard=0.5, init=str(trained), exclusion=0.0, exclusion_only=0.0)
-    label, drawn = task.sampler.label, []
-    draw = task.sampler.draw_others
-
-    def recorded(of: int, clip: int, count: int, rng: np.random.Generator) -> list[int]:
-        drawn.append((of, clip))
-        return draw(of, clip, count, rng)
-
-    monkeypatch.setattr(task.sampler, "draw_others", recorded)
-    batch = task.batch(0)
-    heard = batch["heard"].numpy()
-    assert (heard[:, :2, 0] >= 0).any()
-    for b, query in np.argwhere((heard[:, :2, 0] >= 0).any(2)):
-        assert set(label[[i for i in heard[b, query, 0] if i >= 0]]) == {int(batch["labels"][b, query])}
-    assert sum(clip >= 0 for _, clip in drawn) >= 2 * len(heard)  # whose own recording is left out
-    assert all(label[clip] == of for of, clip in drawn if clip >= 0)
-    assert torch.isfinite(task.loss(task.module, batch, 0)["loss"])
-    with pytest.raises(ConfigError, match="name it as init"):
-        task_of(corpus, cache, heard=0.5)
-
-
-def test_others_are_of_other_recordings(corpus: Path, cache: Path) -> None:
-    sampler, rng = task_of(corpus, cache).sampler, np.random.default_rng(0)
-    for clip, label in enumerate(sampler.label):
-        others = sampler.draw_others(int(label), clip, 100, rng)
-        assert all(sampler._groups[i] != sampler._groups[clip] for i in others)
-        assert len(sampler.draw_others(int(label), -1, 100, rng)) > len(others)
-    assert len(sampler.draw_others(0, -1, 1, rng)) == 1
-
-
-def test_what_is_remembered_is_the_mean_of_a_labels_clips(
-    corpus: Path, cache: Path, trained: Path, tmp_path: Path
-) -> None:
-    task = task_of(corpus, cache, heard=0.5, init=str(trained), start_share=0.5)
+def test_what_is_remembered_is_the_mean_of_a_labels_clips(corpus: Path, cache: Path, tmp_path: Path) -> None:
+    task = task_of(corpus, cache, heard=0.5, start_share=0.5)
     module = task.module
     assert isinstance(module, Sieve)
-    before = module.sounds.clone()
-    assert (before.norm(dim=1) > 0.99).all()
-    with torch.no_grad():  # another network remembers otherwise
-        for parameter in module.analysis.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
     task.validate(module)
     task.save(tmp_path / "saved.safetensors", module)
     saved = load_system(tmp_path / "saved.safetensors").eval()
     assert isinstance(saved, Sieve)
     assert saved.config.heard == 0.5
-    assert (saved.sounds - before).abs().max() > 1e-3
+    assert len(saved.sounds) == len(task.sampler.labels)
     clips = [clip for clip in read_clips(corpus, split="train") if clip.label == task.sampler.labels[0]]
     heard = saved.embed_clips([corpus.parent / clip.path for clip in clips])
     assert saved.sounds[0] @ torch.nn.functional.normalize(heard.mean(0), dim=0) > 0.99

@@ -85,11 +85,6 @@ class ClipSampler:
         others = [i for i in same if self._groups[i] != self._groups[clip]] or [i for i in same if i != clip]
         return int(rng.choice(others)) if others else clip
 
-    def draw_others(self, label: int, clip: int, count: int, rng: np.random.Generator) -> list[int]:
-        """At most ``count`` clips of a label, of other recordings than ``clip``'s (-1: any); may be none."""
-        others = [i for i in self._clips[label] if clip < 0 or self._groups[i] != self._groups[clip]]
-        return [int(i) for i in rng.permutation(others)[:count]]
-
     def sentences(self, label: int) -> slice:
         """Where in ``texts`` the wordings of a label are."""
         return slice(int(self._first[label]), int(self._first[label + 1]))

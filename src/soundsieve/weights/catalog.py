@@ -120,7 +120,7 @@ CATALOG: dict[str, Entry] = {
             licence="MIT",
             where="inside the package",
             size_mb=_starter_size(),
-            sha256="f1398dbd6ac2da7c31d78eb847057ac45aa20efa378b44fe1c87817ed1db12e1",
+            sha256="13032e555c7d6200a43a07e734b99b46577ffee18b6f11ab398b2c08cd1a0194",
         ),
         Entry(
             name="debug",

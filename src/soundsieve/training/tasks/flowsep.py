@@ -176,7 +176,7 @@ class FlowSepTask(AskingTask):
         """Both sounds of all validation mixtures, asked for in their captions."""
         heard = self.validation_sources(system.sample_rate, self.mixer.samples)
         by_path = {clip.path: clip for clip in self.validation.clips}
-        self._captions = [by_path[path].caption for pair in self._pairs for path in pair.paths]
+        self.captions = [by_path[path].caption for pair in self._pairs for path in pair.paths]
         levelled = [self._levelled(pair.sum(0), target) for pair in heard.numpy() for target in pair]
         return {
             "mixture": torch.from_numpy(np.stack([mixture for mixture, _ in levelled])),
@@ -242,19 +242,33 @@ class FlowSepTask(AskingTask):
         """The loss on validation mixtures, at evenly spread times and always the same noise; ``score`` is negated."""
         assert isinstance(module, FlowSep)
         device = module.scale_factor.device
-        batch = {name: value.to(device) for name, value in self._judged.items()}
-        count, losses = len(self._captions), []
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(self.seed)
-            for start in range(0, count, 16):
-                part = slice(start, start + 16)
-                texts = self._captions[part]
-                told = torch.ones(len(texts), dtype=torch.bool, device=device)
-                parts = self._latents(module, batch["mixture"][part], batch["target"][part], texts, told)
-                times = (torch.arange(len(texts), device=device) + 0.5) / len(texts)
-                losses.append(float(self._distance(module, *parts, times)) * len(texts))
-        loss = sum(losses) / count
+            loss = self.judged_loss(module, self.captions)
         return {"loss": loss, "score": -loss}
+
+    @torch.no_grad()
+    def judged_loss(
+        self, module: FlowSep, texts: list[str], *, told: bool = True, times: Tensor | None = None
+    ) -> float:
+        """The loss on both sounds of all validation mixtures, one after the other.
+
+        Args:
+            module: what answers.
+            texts: for each sound.
+            told: whether they are said.
+            times: for each sound, shape ``(sounds,)``; evenly spread over every 16 of them if not given.
+        """
+        device, losses = module.scale_factor.device, []
+        for start in range(0, len(texts), 16):
+            part = slice(start, start + 16)
+            some = texts[part]
+            said = torch.full((len(some),), told, device=device)
+            mixture, target = (self._judged[name][part].to(device) for name in ("mixture", "target"))
+            parts = self._latents(module, mixture, target, some, said)
+            drawn = (torch.arange(len(some)) + 0.5) / len(some) if times is None else times[part]
+            losses.append(float(self._distance(module, *parts, drawn.to(device))) * len(some))
+        return sum(losses) / len(texts)
 
     def save(self, path: Path, module: nn.Module) -> None:
         """The whole system: the text encoder in float16, all else in float32."""

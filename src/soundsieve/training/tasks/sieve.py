@@ -40,8 +40,6 @@ NEAR = (0.4, 0.75)
 """Cosines between the anchors of labels that are much alike, and still not the same sound in other words."""
 STRANGE = 0.6
 """A sound whose description is nearer to a label than this may be in the clips after all."""
-REMEMBERED = 4
-"""Clips of its label that a text is asked along with, at most."""
 QUERIES = 3
 """Of each mixture: its first sound, its second, and one that is not there."""
 
@@ -72,8 +70,7 @@ class SieveTaskConfig:
     second_look: float = 0.0
     """Share of the queries that are asked a second time, as `Sieve.read` does; above 0 turns ``contrast`` on."""
     heard: float = 0.0
-    """`SieveConfig.heard` of what is made; a text asks along with up to four other clips of its label, as ``init``
-    hears them, which have a share of up to twice as much."""
+    """`SieveConfig.heard` of what is made; the sounds are listened to whenever it is judged."""
     known: float = 0.0
     """`SieveConfig.known` of what is made."""
     recall_clips: float = 0.0
@@ -113,8 +110,6 @@ class SieveTaskConfig:
         for name in ("recalled", "second_look", "heard", "hard", "strange_query", "start_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a share, between 0 and 1; got {getattr(self, name)}")
-        if self.heard and not self.init:
-            raise ConfigError("heard asks in the vectors of a trained Sieve: name it as init")
 
 
 class SieveTask:
@@ -157,7 +152,6 @@ class SieveTask:
         strange = self._read_strange()
         self.strange = np.arange(len(self.vectors), len(self.vectors) + len(strange))
         self.vectors = torch.cat([self.vectors, strange])
-        self._memory = self._remember(self.module) if config.heard else self.vectors[:0]
         self._pairs = make_pairs(validation.clips, validation.sounds, n=config.validation_pairs, seed=seed)
 
     def _build(self, model: SieveConfig) -> Sieve:
@@ -228,13 +222,9 @@ class SieveTask:
         text_weight = np.zeros((size, QUERIES, 2), np.float32)
         example = np.zeros((size, QUERIES, 2), int)
         example_weight = np.zeros((size, QUERIES, 2), np.float32)
-        heard = np.full((size, QUERIES, 2, REMEMBERED), -1)
 
-        def ask(b: int, query: int, side: int, label: int, clip: int, itself: int = -1) -> None:
+        def ask(b: int, query: int, side: int, label: int, clip: int) -> None:
             text[b, query, side] = sampler.draw_sentence(label, rng)
-            if config.heard:
-                others = sampler.draw_others(label, itself, REMEMBERED, rng)
-                heard[b, query, side, : len(others)] = others
             if rng.random() < 0.3:
                 text[b, query, side, 1] = sampler.draw_sentence(label, rng)
             draw, a = rng.random(), 0.0
@@ -249,9 +239,9 @@ class SieveTask:
                 other = 1 - query
                 alone = labels[b, 2] < 0 and rng.random() < config.exclusion_only
                 if not alone:
-                    ask(b, query, 0, labels[b, query], example_of[b, query], clips[b, query])
+                    ask(b, query, 0, labels[b, query], example_of[b, query])
                 if alone or rng.random() < config.exclusion:
-                    ask(b, query, 1, labels[b, other], example_of[b, other], clips[b, other])
+                    ask(b, query, 1, labels[b, other], example_of[b, other])
             absent = self._draw_absent(labels[b], rng)
             foreign = int(rng.integers(config.examples)) if config.examples and rng.random() < 0.5 else -1
             if foreign >= 0:
@@ -260,14 +250,14 @@ class SieveTask:
                 absent, foreign = int(sampler.draw_labels(1, rng)[0]), -1
             ask(b, 2, 0, absent, foreign)
             if foreign < 0 and len(self.strange) and rng.random() < config.strange_query:
-                text[b, 2, 0], heard[b, 2, 0] = rng.choice(self.strange), -1
+                text[b, 2, 0] = rng.choice(self.strange)
             if rng.random() < 0.3:
-                ask(b, 2, 1, labels[b, 0], -1, clips[b, 0])
+                ask(b, 2, 1, labels[b, 0], -1)
         classes = np.array([sampler.draw_sentence(label, rng) for label in range(len(sampler.labels))])
         batch = {
             "energies": energies.transpose(0, 2, 1), "sources": sources.transpose(0, 1, 3, 2), "labels": labels,
             "example_labels": example_labels, "text": text, "text_weight": text_weight, "example": example,
-            "example_weight": example_weight, "heard": heard, "classes": classes,
+            "example_weight": example_weight, "classes": classes,
         }  # fmt: skip
         return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in batch.items()}
 
@@ -330,12 +320,6 @@ class SieveTask:
         text = torch.where(recalled, self._recall(text), text)
         noise = F.normalize(torch.randn_like(text), dim=3) * torch.rand_like(text[..., :1]).round()
         text = F.normalize(text + self.config.text_noise * noise, dim=3)
-        if self.config.heard:
-            self._memory = self._memory.to(text.device)
-            there = batch["heard"] >= 0
-            sound = F.normalize((self._memory[batch["heard"].clamp_min(0)] * there[..., None]).sum(3), dim=3)
-            share = torch.rand_like(text[..., :1]) * min(2 * self.config.heard, 1.0) * there.any(3, keepdim=True)
-            text = F.normalize(torch.lerp(text, sound, share), dim=3)
         vectors = text * batch["text_weight"][..., None]
         if len(clip_vectors):
             index = batch["example"].clamp_min(0)
@@ -350,27 +334,20 @@ class SieveTask:
             return module.recalled(vectors.float(), module.config.recall)
 
     @torch.no_grad()
-    def _clip_vectors(self, module: Sieve) -> Tensor:
-        """Every training clip heard alone, its first ten seconds as `Sieve.embed_clips` hears them, ``(clips, D)``."""
+    def remember(self, module: Sieve) -> None:
+        """Set `Sieve.sounds`: what each label's clips are, heard alone, on average; the first seconds of each count."""
         longest = round(module.segment_s * module.sample_rate / module.config.hop_length)
         was_training, found = module.training, []
         module.eval()
         for clip in range(len(self.bank.plain)):
             logs = self.bank.plain[clip][:longest].astype(np.float32)
-            energies = torch.from_numpy(10.0 ** logs.T)[None]
+            energies = torch.from_numpy(10.0**logs.T)[None]
             energies = F.pad(energies, (0, -energies.shape[2] % 4)).to(module.bands.device)
             found.append(F.normalize(module.analysis(energies).clip_vector, dim=1))
         module.train(was_training)
-        return torch.cat(found)
-
-    @torch.no_grad()
-    def _remember(self, module: Sieve) -> Tensor:
-        """Set `Sieve.sounds` to the mean vectors of each label's clips; returns those of all clips."""
-        vectors = self._clip_vectors(module)
-        label = torch.from_numpy(self.sampler.label).to(vectors.device)
+        vectors, label = torch.cat(found), torch.from_numpy(self.sampler.label).to(module.sounds.device)
         for i in range(len(self.sampler.labels)):
             module.sounds[i] = F.normalize(vectors[label == i].mean(0), dim=0)
-        return vectors
 
     def _snr(self, logits: Tensor, batch: Batch) -> Tensor:
         target = batch["sources"][:, :2]
@@ -416,7 +393,7 @@ class SieveTask:
         assert isinstance(module, Sieve)
         trained, module = module, self._shipped(module)
         if self.config.heard:
-            self._remember(module)
+            self.remember(module)
             trained.sounds.copy_(module.sounds)
         module.config = replace(module.config, gate_db=0.0)
         by_path = {clip.path: clip for clip in self.validation.clips}
