@@ -70,7 +70,7 @@ def heard_table(result: dict[str, Any]) -> str:
             f"| {row['heard']:.2f} | {scores} | {row['median_text']:.1f} | {row['selectivity']:.3f} "
             f"| {row['selectivity_paraphrase']:.3f} | {row['presence_auc']:.3f} |"
         )
-    about = f"{result['pairs']} mixtures of validation clips. Made by `{result['command']}`."
+    about = f"{result['pairs']} mixtures of {result['split']} clips. Made by `{result['command']}`."
     return "\n".join([*lines, "", about]) + "\n"
 
 

@@ -17,8 +17,12 @@ from soundsieve.evaluation.run import evaluate, of_condition, selectivity
 from soundsieve.metrics import roc_auc
 from soundsieve.systems.sieve import Sieve
 
-WORDINGS = Path(__file__).resolve().parent.parent / "recipes" / "starter" / "validation_wordings.csv"
-"""Words for the labels that are in no training text and in no test."""
+HERE = Path(__file__).resolve().parent
+WORDINGS = {
+    "validation": HERE.parent / "recipes" / "starter" / "validation_wordings.csv",
+    "test": HERE / "paraphrases.csv",
+}
+"""Words for the labels of a split that are in no training text and in no other split's."""
 
 
 def parser_of(description: str | None, *, pairs: int) -> argparse.ArgumentParser:
@@ -54,7 +58,7 @@ class Unheard:
         clips = lists.read_clips(data, split=split)
         sounds = lists.decoded(data.parent)
         pairs = lists.make_pairs(clips, sounds, n=count, seed=1)
-        words = lists.read_paraphrases(WORDINGS) if "paraphrase" in conditions else None
+        words = lists.read_paraphrases(WORDINGS[split]) if "paraphrase" in conditions else None
         by_path = {clip.path: clip for clip in clips}
         questions = plan(pairs, by_path, conditions=conditions, folder=data.parent, paraphrases=words)
         return cls(pairs, questions, sounds, tuple(name for name in conditions if name != "absent"))
