@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="runs/flowsep-small_longer/last.safetensors", help="file of a FlowSep")
     parser.add_argument("--data", type=Path, required=True, help="list of clips that has a validation split")
-    parser.add_argument("--mixtures", type=int, default=96)
+    parser.add_argument("--mixtures", type=int, default=48)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args()

@@ -18,7 +18,6 @@ def flowsep_steps_table(result: dict[str, Any]) -> str:
             cells += [""] * len(figures)
         how = "" if row["sampler"] == "euler" else f", {row['sampler']}"
         how += "" if row["guidance"] == 1 else f", guidance {row['guidance']:g}"
-        how += "" if row["warp"] == 1 else f", warp {row['warp']:g}"
         lines.append(f"| {row['model']}{how} | {row['steps'] or ''} | {' | '.join(cells)} |")
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     trained = ", ".join(f"{name} {run['steps']}" for name, run in result["runs"].items())

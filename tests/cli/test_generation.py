@@ -31,11 +31,10 @@ def test_every_setting_has_its_option(soundsieve, recording, model: Path) -> Non
     found = {}
     for name, more in {
         "plain": [],
-        "same": ["--steps", "2", "--sampler", "euler", "--guidance", "1", "--warp", "1", "--seed", "0"],
+        "same": ["--steps", "2", "--sampler", "euler", "--guidance", "1", "--seed", "0"],
         "steps": ["--steps", "1"],
         "sampler": ["--sampler", "heun"],
         "guidance": ["--guidance", "3"],
-        "warp": ["--warp", "2"],
         "seed": ["--seed", "7"],
         "project": ["--project"],
     }.items():
@@ -44,7 +43,7 @@ def test_every_setting_has_its_option(soundsieve, recording, model: Path) -> Non
         found[name] = sound(f"{name}.wav")
         assert found[name].shape == sound("street.wav").shape
     assert np.array_equal(found["plain"], found["same"])
-    for name in ("steps", "sampler", "guidance", "warp", "seed", "project"):
+    for name in ("steps", "sampler", "guidance", "seed", "project"):
         assert not np.array_equal(found["plain"], found[name]), name
 
 
@@ -100,7 +99,6 @@ def test_find_and_json(soundsieve, recording, model: Path) -> None:
         (["--steps", "101"], "--steps"),
         (["--sampler", "rk45"], "--sampler"),
         (["--guidance", "-1"], "--guidance"),
-        (["--warp", "0.5"], "--warp"),
         (["--seed", "-1"], "--seed"),
     ],
 )

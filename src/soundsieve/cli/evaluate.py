@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from soundsieve.cli.evaluate_list import evaluate_list
-from soundsieve.cli.generation import GuidanceOption, ProjectOption, SamplerOption, StepsOption, WarpOption
+from soundsieve.cli.generation import GuidanceOption, ProjectOption, SamplerOption, StepsOption
 from soundsieve.cli.generation import chosen as chosen_settings
 from soundsieve.cli.list_options import (
     CORPUS,
@@ -53,7 +53,6 @@ def evaluate(
     steps: StepsOption = None,
     sampler: SamplerOption = None,
     guidance: GuidanceOption = None,
-    warp: WarpOption = None,
     project: ProjectOption = False,
     clips: Annotated[Path, typer.Option(help="List of clips (CSV or AudioSep's .json), beside them.")] = Path(
         "benchmarks/clips/clips.csv"
@@ -151,7 +150,7 @@ def evaluate(
     measuring.choose(named)
     heard_by = None if judge is None else load_judge(judge, device=device)
 
-    settings = chosen_settings(steps, sampler, guidance, warp, None, project)
+    settings = chosen_settings(steps, sampler, guidance, None, project)
 
     def loaded() -> Separator:
         return load(

@@ -8,15 +8,7 @@ import typer
 
 from soundsieve.cli import options
 from soundsieve.cli.batch import run, tell, use_threads
-from soundsieve.cli.generation import (
-    GuidanceOption,
-    ProjectOption,
-    SamplerOption,
-    SeedOption,
-    StepsOption,
-    WarpOption,
-    chosen,
-)
+from soundsieve.cli.generation import GuidanceOption, ProjectOption, SamplerOption, SeedOption, StepsOption, chosen
 from soundsieve.cli.inputs import STDIN, find_inputs, split_arguments
 from soundsieve.cli.job import REST, Job, warn_of_rest
 from soundsieve.cli.model_options import ClapOption, PrecisionOption, TokenizerOption, WeightsOption
@@ -70,7 +62,6 @@ def extract(
     steps: StepsOption = None,
     sampler: SamplerOption = None,
     guidance: GuidanceOption = None,
-    warp: WarpOption = None,
     seed: SeedOption = None,
     project: ProjectOption = False,
     device: options.DeviceOption = "cpu",
@@ -119,7 +110,7 @@ def extract(
     from soundsieve.separator import load
 
     use_threads(threads, jobs)
-    settings = chosen(steps, sampler, guidance, warp, seed, project)
+    settings = chosen(steps, sampler, guidance, seed, project)
     separator = load(
         model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision, settings=settings
     )

@@ -9,15 +9,7 @@ import typer
 
 from soundsieve.cli import options
 from soundsieve.cli.batch import Advance, Report, run, use_threads
-from soundsieve.cli.generation import (
-    GuidanceOption,
-    ProjectOption,
-    SamplerOption,
-    SeedOption,
-    StepsOption,
-    WarpOption,
-    chosen,
-)
+from soundsieve.cli.generation import GuidanceOption, ProjectOption, SamplerOption, SeedOption, StepsOption, chosen
 from soundsieve.cli.inputs import find_inputs, split_arguments
 from soundsieve.cli.model_options import ClapOption, PrecisionOption, TokenizerOption, WeightsOption
 from soundsieve.cli.question import ask, check, describe, query_about, wants_something
@@ -65,7 +57,6 @@ def find(
     steps: StepsOption = None,
     sampler: SamplerOption = None,
     guidance: GuidanceOption = None,
-    warp: WarpOption = None,
     seed: SeedOption = None,
     project: ProjectOption = False,
     device: options.DeviceOption = "cpu",
@@ -105,7 +96,7 @@ def find(
     from soundsieve.separator import load
 
     use_threads(threads, jobs)
-    settings = chosen(steps, sampler, guidance, warp, seed, project)
+    settings = chosen(steps, sampler, guidance, seed, project)
     separator = load(
         model, device, weights=weights, clap=clap, tokenizer=tokenizer, precision=precision, settings=settings
     )

@@ -37,17 +37,6 @@ GuidanceOption: TypeAlias = Annotated[
         rich_help_panel=_GENERATE,
     ),
 ]
-WarpOption: TypeAlias = Annotated[
-    float | None,
-    typer.Option(
-        "--warp",
-        min=1.0,
-        max=4.0,
-        metavar="NUMBER",
-        help="More of the steps at the beginning, where the words count: 1 is none, as published; 2 is much.",
-        rich_help_panel=_GENERATE,
-    ),
-]
 SeedOption: TypeAlias = Annotated[
     int | None,
     typer.Option(
@@ -65,14 +54,8 @@ ProjectOption: TypeAlias = Annotated[
 
 
 def chosen(
-    steps: int | None,
-    sampler: str | None,
-    guidance: float | None,
-    warp: float | None,
-    seed: int | None,
-    project: bool,
+    steps: int | None, sampler: str | None, guidance: float | None, seed: int | None, project: bool
 ) -> dict[str, object]:
     """What was asked for, as settings of a system; nothing of what was not."""
-    given = {"steps": steps, "sampler": sampler, "guidance": guidance, "warp": warp, "seed": seed}
-    given["project"] = project or None
+    given = {"steps": steps, "sampler": sampler, "guidance": guidance, "seed": seed, "project": project or None}
     return {name: value for name, value in given.items() if value is not None}

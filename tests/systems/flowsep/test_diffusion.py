@@ -85,5 +85,3 @@ def test_a_system_samples_as_it_was_trained() -> None:
     assert found.shape == noise.shape
     with pytest.raises(ConfigError, match="a diffusion is sampled by DDIM in place of euler; it has no heun"):
         system.draw(mixture, *system.tokens(["a dog"]), noise, Sampling(steps=4, sampler="heun"))
-    with pytest.raises(ConfigError, match="it has no warp, and 2 is given"):
-        system.draw(mixture, *system.tokens(["a dog"]), noise, Sampling(steps=4, warp=2))

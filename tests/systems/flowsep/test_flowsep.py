@@ -201,7 +201,7 @@ def test_settings_leave_the_system_as_it_was() -> None:
     ("settings", "complaint"),
     [
         ({"steps": 0}, "steps is 0"),
-        ({"step": 3}, "flowsep has no setting 'step': it has steps, sampler, guidance, warp, seed and project"),
+        ({"step": 3}, "flowsep has no setting 'step': it has steps, sampler, guidance, seed and project"),
         ({"project": "yes"}, "project is 'yes': it is True or False"),
         ([("steps", 3)], "settings is a dict"),
     ],

@@ -48,14 +48,6 @@ def test_the_grid_is_the_published_one() -> None:
     assert torch.tensor(times).tolist() == torch.tensor([0.0, 0.33333334, 0.6666666]).tolist()
 
 
-def test_warped_times_crowd_at_the_beginning() -> None:
-    times: list[float] = []
-    goal = torch.tensor([[[[0.3, 0.7]]]])
-    found = sample(lambda x, t: times.append(t) or goal - START, START, Sampling(steps=4, warp=2))  # type: ignore[func-returns-value]
-    assert times == pytest.approx([0.0, 1 / 16, 1 / 4, 9 / 16])
-    assert torch.allclose(found, goal, atol=1e-6)
-
-
 def test_midpoint_asks_in_the_middle_and_heun_at_both_ends() -> None:
     times: list[float] = []
     for sampler in ("midpoint", "heun"):
@@ -93,9 +85,6 @@ def test_guidance_asks_twice() -> None:
         ({"guidance": -1.0}, "guidance is -1.0"),
         ({"guidance": float("nan")}, "guidance is nan"),
         ({"guidance": "much"}, "guidance is 'much'"),
-        ({"warp": 0.5}, "warp is 0.5: it is a number from 1, which is none, to 4"),
-        ({"warp": 5}, "warp is 5"),
-        ({"warp": "late"}, "warp is 'late'"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 0.5}, "seed is 0.5"),
     ],

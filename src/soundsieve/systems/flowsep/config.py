@@ -78,8 +78,6 @@ class FlowSepConfig:
         """Raise a ConfigError if a network of this objective cannot be sampled so."""
         if self.objective == "diffusion" and sampling.sampler != "euler":
             raise ConfigError(f"a diffusion is sampled by DDIM in place of euler; it has no {sampling.sampler}")
-        if self.objective == "diffusion" and sampling.warp != 1:
-            raise ConfigError(f"a diffusion's times run the other way: it has no warp, and {sampling.warp:g} is given")
 
     @property
     def sample_rate(self) -> int:

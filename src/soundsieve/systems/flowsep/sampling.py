@@ -22,7 +22,6 @@ Velocity: TypeAlias = Callable[[Tensor, float], Tensor]
 """State ``(B, C, N, F)`` and time to the velocity, same shape."""
 
 _MOST_STEPS = 100
-_MOST_WARP = 4
 _LARGEST_SEED = 2**63 - 1
 
 
@@ -42,9 +41,6 @@ class Sampling:
     guidance: float = 1.0
     """How much the text counts: 1 as the network was trained, as published; above, further away from what it would
     answer without a text, which costs every evaluation twice; 0 leaves the text out."""
-    warp: float = 1.0
-    """Where the steps are, 1 to 4: times are those of the published grid to this power. Above 1, more of them lie at
-    the beginning, where it is decided what will be heard."""
     seed: int = 0
     """Of the noise; the same seed gives the same answer."""
 
@@ -55,8 +51,6 @@ class Sampling:
             raise ConfigError(f"sampler is {self.sampler!r}: choose one of {', '.join(get_args(Sampler))}")
         if isinstance(self.guidance, bool) or not isinstance(self.guidance, Real) or not 0 <= self.guidance <= 100:
             raise ConfigError(f"guidance is {self.guidance!r}: it is a number from 0 to 100, and 1 is none")
-        if isinstance(self.warp, bool) or not isinstance(self.warp, Real) or not 1 <= self.warp <= _MOST_WARP:
-            raise ConfigError(f"warp is {self.warp!r}: it is a number from 1, which is none, to {_MOST_WARP}")
         if not _is_whole(self.seed) or not 0 <= self.seed <= _LARGEST_SEED:
             raise ConfigError(f"seed is {self.seed!r}: it is a whole number from 0 to 2^63 - 1")
 
@@ -72,8 +66,8 @@ class Sampling:
 def sample(velocity: Velocity, noise: Tensor, sampling: Sampling) -> Tensor:
     """Follow the velocities from noise to an answer.
 
-    The grid is the published one: times 0 to 1 in equal parts, in float32; under a ``warp``, to that power. A step goes
-    from where the sum of the steps before it has come to, to the next point of the grid.
+    The grid is the published one: times 0 to 1 in equal parts, in float32; a step goes from where the sum of the steps
+    before it has come to, to the next point of the grid.
 
     - ``euler``: x' = x + dt v(x, t)
     - ``heun``: x' = x + dt/2 (v(x, t) + v(x + dt v(x, t), t + dt))
@@ -88,7 +82,7 @@ def sample(velocity: Velocity, noise: Tensor, sampling: Sampling) -> Tensor:
     Returns:
         The state at time 1.
     """
-    grid = torch.linspace(0, 1, sampling.steps + 1) ** sampling.warp
+    grid = torch.linspace(0, 1, sampling.steps + 1)
     t, dt = grid[0], grid[1] - grid[0]
     x = noise
     for step in range(1, sampling.steps + 1):
