@@ -64,6 +64,7 @@ def test_where_there_is_one_answer_every_number_of_steps_finds_it(steps: int) ->
 
 
 def test_frames_can_be_told_where_to_end() -> None:
+    torch.manual_seed(0)
     noise, goal = torch.randn(1, 2, 6, 3, dtype=torch.float64), torch.randn(1, 2, 4, 3, dtype=torch.float64)
     kept = torch.tensor([1.0, 1.0, 0.5, 0.0], dtype=torch.float64).view(1, 1, 4, 1)
     free = denoise(predict, noise, 20)
