@@ -191,7 +191,7 @@ def draw(folder: Path, count: int, chosen: int, path: Path) -> None:
     system = load(folder, "flow, longer")
     example = examples(count, system.sample_rate)[chosen]
     with torch.inference_mode():
-        answer = answers_of(Row("flow, longer", 10), system, [example])
+        answer = answers_of(Row("flow, longer", 10, guidance=3.0), system, [example])
         masked = project(example.mixture[None], answer)
     panels = {"mixture": example.mixture, f"asked for: {example.caption}": example.target,
               "generated": answer[0], "projected": masked[0]}  # fmt: skip
