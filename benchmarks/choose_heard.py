@@ -28,7 +28,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     system = sieve_named(options.model)
     if not system.config.heard:
-        raise SystemExit(f"'{options.model}' remembers no sounds: it was trained without options.heard")
+        raise SystemExit(f"'{options.model}' remembers no sounds: see recipes/starter/remember.py")
     asked = ("text", "text+exclude", "exclude", "paraphrase", "absent")
     mixtures = Unheard.mixed(options.data, options.pairs, asked, split=options.split)
     rows = []

@@ -5,73 +5,54 @@ from __future__ import annotations
 from typing import Any
 
 
+def figures_table(rows: list[dict[str, Any]], columns: dict[str, tuple[str, int]], about: str) -> str:
+    """Rows of figures: of each column its title, what it is in a row, and its decimals."""
+    lines = [f"| {' | '.join(columns)} |", "|" + " ---: |" * len(columns)]
+    for row in rows:
+        lines.append(f"| {' | '.join(f'{row[name]:.{digits}f}' for name, digits in columns.values())} |")
+    return "\n".join([*lines, "", about]) + "\n"
+
+
+def _gains(*conditions: str) -> dict[str, tuple[str, int]]:
+    return {f"SDRi, {name}": (f"sdri_{name}", 1) for name in conditions}
+
+
+def _made(result: dict[str, Any], also: str = "") -> str:
+    split = result.get("split", "validation")
+    return f"{result['pairs']} mixtures of {split} clips{also}. Made by `{result['command']}`."
+
+
 def contrast_table(result: dict[str, Any]) -> str:
     """What `benchmarks/contrast.py` measured."""
-    asked = ("text", "text+exclude", "exclude", "example")
-    lines = [
-        f"| looks | {' | '.join(f'SDRi, {name}' for name in asked)} | median, text | selectivity | presence AUC | s |",
-        "| ---: |" + " ---: |" * (len(asked) + 4),
-    ]
-    for row in result["looks"]:
-        scores = " | ".join(f"{row[f'sdri_{name}']:.1f}" for name in asked)
-        lines.append(
-            f"| {row['looks']} | {scores} | {row['median_text']:.1f} | {row['selectivity']:.2f} "
-            f"| {row['presence_auc']:.3f} | {row['seconds']:.3f} |"
-        )
-    about = f"{result['pairs']} mixtures of {result['split']} clips; s: 10 s of sound on {result['threads']} threads."
-    if result["unseen"]:
-        about += " SDRi is that of the unseen labels alone."
-    return "\n".join([*lines, "", f"{about} Made by `{result['command']}`."]) + "\n"
+    columns = {"looks": ("looks", 0), **_gains("text", "text+exclude", "exclude", "example")}
+    columns |= {"median, text": ("median_text", 1), "selectivity": ("selectivity", 2)}
+    columns |= {"presence AUC": ("presence_auc", 3), "s": ("seconds", 3)}
+    also = f"; s: 10 s of sound on {result['threads']} threads"
+    also += ". SDRi is that of the unseen labels alone" if result["unseen"] else ""
+    return figures_table(result["looks"], columns, _made(result, also))
 
 
 def averaging_table(result: dict[str, Any]) -> str:
     """What `benchmarks/averaging.py` measured."""
-    lines = [
-        "| share of the first run | SDRi, text | median | SDRi, text+exclude | selectivity | presence AUC |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for row in result["rows"]:
-        lines.append(
-            f"| {row['share']:.2f} | {row['sdri_text']:.1f} | {row['median_text']:.1f} "
-            f"| {row['sdri_text+exclude']:.1f} | {row['selectivity']:.2f} | {row['presence_auc']:.3f} |"
-        )
-    about = f"{result['pairs']} mixtures of validation clips. Made by `{result['command']}`."
-    return "\n".join([*lines, "", about]) + "\n"
+    columns = {"share of the first run": ("share", 2), **_gains("text"), "median": ("median_text", 1)}
+    columns |= {**_gains("text+exclude"), "selectivity": ("selectivity", 2), "presence AUC": ("presence_auc", 3)}
+    return figures_table(result["rows"], columns, _made(result))
 
 
 def recall_table(result: dict[str, Any]) -> str:
     """What `benchmarks/choose_recall.py` measured."""
-    lines = [
-        "| recall | temperature | SDRi, captions | new wordings | selectivity, captions | new wordings |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for row in result["settings"]:
-        scores = f"{row['sdri_text']:.1f} | {row['sdri_paraphrase']:.1f} | {row['selectivity']:.2f}"
-        lines.append(
-            f"| {row['recall']:.1f} | {row['temperature']:.2f} | {scores} | {row['selectivity_paraphrase']:.2f} |"
-        )
-    return (
-        "\n".join([*lines, "", f"{result['pairs']} mixtures of validation clips. Made by `{result['command']}`."])
-        + "\n"
-    )
+    columns = {"recall": ("recall", 1), "temperature": ("temperature", 2)}
+    columns |= {"SDRi, captions": ("sdri_text", 1), "SDRi, new wordings": ("sdri_paraphrase", 1)}
+    columns |= {"selectivity, captions": ("selectivity", 2), "selectivity, new wordings": ("selectivity_paraphrase", 2)}
+    return figures_table(result["settings"], columns, _made(result))
 
 
 def heard_table(result: dict[str, Any]) -> str:
     """What `benchmarks/choose_heard.py` measured."""
-    asked = ("text", "text+exclude", "exclude", "paraphrase")
-    lines = [
-        f"| remembered sounds | {' | '.join(f'SDRi, {name}' for name in asked)} | median, text | selectivity "
-        "| paraphrase | presence AUC |",
-        "| ---: |" + " ---: |" * (len(asked) + 4),
-    ]
-    for row in result["rows"]:
-        scores = " | ".join(f"{row[f'sdri_{name}']:.1f}" for name in asked)
-        lines.append(
-            f"| {row['heard']:.2f} | {scores} | {row['median_text']:.1f} | {row['selectivity']:.3f} "
-            f"| {row['selectivity_paraphrase']:.3f} | {row['presence_auc']:.3f} |"
-        )
-    about = f"{result['pairs']} mixtures of {result['split']} clips. Made by `{result['command']}`."
-    return "\n".join([*lines, "", about]) + "\n"
+    columns = {"remembered sounds": ("heard", 2), **_gains("text", "text+exclude", "exclude", "paraphrase")}
+    columns |= {"median, text": ("median_text", 1), "selectivity": ("selectivity", 3)}
+    columns |= {"paraphrase": ("selectivity_paraphrase", 3), "presence AUC": ("presence_auc", 3)}
+    return figures_table(result["rows"], columns, _made(result))
 
 
 def sources_table(result: dict[str, Any]) -> str:

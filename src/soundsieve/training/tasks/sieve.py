@@ -337,10 +337,10 @@ class SieveTask:
     def remember(self, module: Sieve) -> None:
         """Set `Sieve.sounds`: what each label's clips are, heard alone, on average; the first seconds of each count."""
         longest = round(module.segment_s * module.sample_rate / module.config.hop_length)
-        was_training, found = module.training, []
+        was_training, plain, found = module.training, self.bank.plain, []
         module.eval()
-        for clip in range(len(self.bank.plain)):
-            logs = self.bank.plain[clip][:longest].astype(np.float32)
+        for clip in range(len(plain)):
+            logs = plain[clip][:longest].astype(np.float32)
             energies = torch.from_numpy(10.0**logs.T)[None]
             energies = F.pad(energies, (0, -energies.shape[2] % 4)).to(module.bands.device)
             found.append(F.normalize(module.analysis(energies).clip_vector, dim=1))
