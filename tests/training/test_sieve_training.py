@@ -11,6 +11,7 @@ from soundsieve.evaluation.pairs import read_clips
 from soundsieve.systems.sieve import Sieve
 from soundsieve.training.build import Data, build_task
 from soundsieve.training.recipe import read_recipe
+from soundsieve.training.sampling import ClipSampler
 from soundsieve.training.tasks import sieve as task_module
 from soundsieve.training.tasks.sieve import SieveTask
 from soundsieve.weights.checkpoint import load_system
@@ -84,7 +85,52 @@ def test_a_second_look_is_trained_and_shipped(corpus: Path, cache: Path, monkeyp
     assert (before.norm(dim=2) < 0.01).any()
 
 
-@pytest.mark.parametrize("name", ["recalled", "second_look", "heard", "hard", "strange_query"])
+def test_backgrounds_lie_beneath(corpus: Path, cache: Path) -> None:
+    rows = corpus.read_text(encoding="utf-8").splitlines()
+    path, _, rest = rows[1].split(",", 2)
+    rows[1] = f"{path},a fifth label,{rest}"
+    five = corpus.with_name("five.csv")
+    five.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="training needs 5 labels"):
+        task_of(corpus, cache, background=1.0, backgrounds=task_of(corpus, cache).sampler.labels[:1])
+    plain = task_of(five, cache)
+    task = task_of(five, cache, background=1.0, backgrounds=plain.sampler.labels[:1])
+    found = 0
+    for step in range(6):
+        batch = task.batch(step)
+        labels, sources = batch["labels"].numpy(), batch["sources"].sum((2, 3)).numpy()
+        assert labels.shape[1] == plain.batch(step)["labels"].shape[1] + 1
+        for row, energy in zip(labels, sources, strict=True):
+            count = int((row >= 0).sum())
+            assert 0 in row[:count]  # where the background is none of the sources, it lies beneath them
+            if count == 3 and row[2] == 0:
+                found += energy[2] < energy[:2].max()
+        assert torch.isfinite(task.loss(task.module, batch, step)["loss"])
+    assert found
+
+
+def test_nothing_asks_for_an_interferer(corpus: Path) -> None:
+    clips = read_clips(corpus, split="train")
+    names = sorted({clip.label for clip in clips})
+    sampler = ClipSampler(clips, [], backgrounds=names[:1], interferers=names[1:2])
+    rng = np.random.default_rng(0)
+    assert not any(1 in sampler.draw_labels(2, rng) for _ in range(50))
+    assert {sampler.draw_background([2], rng) for _ in range(20)} == {0, 1}
+    assert {sampler.draw_background([0], rng) for _ in range(5)} == {1}
+    assert sampler.draw_background([0, 1], rng) is None
+    with pytest.raises(ConfigError, match="the clips have 3"):
+        sampler.draw_labels(4, rng)
+
+
+@pytest.mark.parametrize("kind", ["backgrounds", "interferers"])
+def test_backgrounds_are_labels_of_the_clips(corpus: Path, cache: Path, kind: str) -> None:
+    with pytest.raises(ConfigError, match="none is 'a choir of whales'"):
+        task_of(corpus, cache, background=0.5, **{kind: ["a choir of whales"]})
+    with pytest.raises(ConfigError, match="background needs"):
+        task_of(corpus, cache, background=0.5)
+
+
+@pytest.mark.parametrize("name", ["recalled", "second_look", "heard", "hard", "strange_query", "background"])
 def test_shares_are_shares(corpus: Path, cache: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} is a share"):
         task_of(corpus, cache, **{name: 1.5})
@@ -102,6 +148,7 @@ def test_what_is_saved_is_an_average_with_the_start(corpus: Path, cache: Path, t
     assert isinstance(saved, Sieve)
     torch.testing.assert_close(saved.reader.project.weight.detach(), start + 0.75, atol=2e-3, rtol=0)
     torch.testing.assert_close(task.module.reader.project.weight.detach(), start + 1.0)  # training goes on from here
+    torch.testing.assert_close(saved.anchors, task.module.anchors, atol=2e-3, rtol=0)
     assert saved.config == task.module.config
 
 

@@ -193,7 +193,12 @@ class EnergyBank:
         return piece / max(float(piece.sum()), _FLOOR)
 
     def mixture(
-        self, clips: Sequence[int], rng: np.random.Generator, *, twins: Mapping[int, int] | None = None
+        self,
+        clips: Sequence[int],
+        rng: np.random.Generator,
+        *,
+        twins: Mapping[int, int] | None = None,
+        softer_db: Mapping[int, float] | None = None,
     ) -> tuple[Energies, Energies]:
         """Mix crops of clips.
 
@@ -201,12 +206,15 @@ class EnergyBank:
             clips: one for each source.
             rng: of everything drawn.
             twins: a second clip, up to 12 dB softer, for some of the sources, by their place in ``clips``.
+            softer_db: how far some of the sources lie under the level that all are drawn around, by their place.
 
         Returns:
             The mixture, shape ``(N, bands)``, and its sources, ``(len(clips), N, bands)``.
         """
         config = self.config
         levels_db = rng.uniform(-config.snr_db / 2, config.snr_db / 2, len(clips))
+        for place, down_db in (softer_db or {}).items():
+            levels_db[place] -= down_db
         sources = np.stack([self.crop(clip, rng) for clip in clips])
         for place, twin in (twins or {}).items():
             sources[place] += self.crop(twin, rng) * np.float32(10.0 ** (rng.uniform(-12, 0) / 10))

@@ -50,30 +50,53 @@ class ClipSampler:
         clips: what there is to draw from.
         sentences: CSV files with wordings for labels, see `read_sentences`.
         label_power: a label with n clips is drawn with probability proportional to n to this power.
+        backgrounds: labels that `draw_background` draws from.
+        interferers: labels that it alone draws from: these clips are in mixtures, and nothing ever asks for them.
 
     Attributes:
         labels: all labels, sorted; the clips' labels are indices into it.
         label: label of each clip, shape ``(clips,)``.
         texts: all sentences, those of a label next to each other.
+        unasked: the labels that are interferers.
     """
 
-    def __init__(self, clips: Sequence[Clip], sentences: Sequence[str | Path], *, label_power: float = 0.6) -> None:
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        sentences: Sequence[str | Path],
+        *,
+        label_power: float = 0.6,
+        backgrounds: Sequence[str] = (),
+        interferers: Sequence[str] = (),
+    ) -> None:
         wordings = read_sentences(sentences, clips)
         self.labels = list(wordings)
         self.texts = [text for label in self.labels for text in wordings[label]]
         self._first = np.concatenate([[0], np.cumsum([len(wordings[label]) for label in self.labels])])
         index = {label: i for i, label in enumerate(self.labels)}
+        unknown = sorted({*backgrounds, *interferers} - index.keys())
+        if unknown:
+            raise ConfigError(f"backgrounds and interferers are labels of training clips; none is '{unknown[0]}'")
+        self._backgrounds = [index[label] for label in dict.fromkeys([*backgrounds, *interferers])]
+        self.unasked = frozenset(index[label] for label in interferers)
         self.label = np.array([index[clip.label] for clip in clips])
         self._groups = [clip.group for clip in clips]
         self._clips = [np.flatnonzero(self.label == i) for i in range(len(self.labels))]
         power = np.array([len(own) for own in self._clips], float) ** label_power
+        power[list(self.unasked)] = 0.0
         self._probability = power / power.sum()
 
     def draw_labels(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """``count`` different labels."""
-        if count > len(self.labels):
-            raise ConfigError(f"{count} different labels are needed and the clips have {len(self.labels)}")
+        known = len(self.labels) - len(self.unasked)
+        if count > known:
+            raise ConfigError(f"{count} different labels are needed and the clips have {known}")
         return rng.choice(len(self.labels), count, replace=False, p=self._probability)
+
+    def draw_background(self, taken: Sequence[int], rng: np.random.Generator) -> int | None:
+        """A label among the backgrounds that is not ``taken``; None where none is left."""
+        left = [label for label in self._backgrounds if label not in taken]
+        return int(rng.choice(left)) if left else None
 
     def draw_clip(self, label: int, rng: np.random.Generator) -> int:
         """A clip of a label."""

@@ -40,6 +40,8 @@ NEAR = (0.4, 0.75)
 """Cosines between the anchors of labels that are much alike, and still not the same sound in other words."""
 STRANGE = 0.6
 """A sound whose description is nearer to a label than this may be in the clips after all."""
+SOFTER_DB = (3.0, 15.0)
+"""How far a background lies under the other sources' mean level."""
 QUERIES = 3
 """Of each mixture: its first sound, its second, and one that is not there."""
 
@@ -81,6 +83,13 @@ class SieveTaskConfig:
     """Text files, one description a line, of sounds that are mostly in no clip; asked for in vain."""
     strange_query: float = 0.3
     """Share of the queries in vain, in words, that are for one of these."""
+    background: float = 0.0
+    """Share of mixtures that have one more source beneath, 3 to 15 dB softer than the mean of the others, which is not
+    asked for."""
+    backgrounds: tuple[str, ...] = ()
+    """Labels of the clips that such a source may be of."""
+    interferers: tuple[str, ...] = ()
+    """Labels of further clips for it, which are never asked for at all."""
     cells: int = 500
     """Random cells a mixture in the cell loss."""
     weights: dict[str, float] = field(default_factory=dict)
@@ -107,9 +116,11 @@ class SieveTaskConfig:
         unknown = sorted(self.weights.keys() - WEIGHTS.keys())
         if unknown:
             raise ConfigError(f"weights: no part of the loss is '{unknown[0]}'; there are {', '.join(WEIGHTS)}")
-        for name in ("recalled", "second_look", "heard", "hard", "strange_query", "start_share"):
+        for name in ("recalled", "second_look", "heard", "hard", "strange_query", "start_share", "background"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a share, between 0 and 1; got {getattr(self, name)}")
+        if self.background and not (self.backgrounds or self.interferers):
+            raise ConfigError("background needs the labels of backgrounds or interferers")
 
 
 class SieveTask:
@@ -127,7 +138,13 @@ class SieveTask:
         self, model: SieveConfig, config: SieveTaskConfig, train: ClipStore, validation: ClipStore, *, seed: int
     ) -> None:
         self.config, self.seed, self.validation = config, seed, validation
-        self.sampler = ClipSampler(train.clips, config.sentences, label_power=config.mixtures.label_power)
+        self.sampler = ClipSampler(
+            train.clips,
+            config.sentences,
+            label_power=config.mixtures.label_power,
+            backgrounds=config.backgrounds,
+            interferers=config.interferers,
+        )
         shape = replace(model, anchors=len(self.sampler.labels), contrast=config.second_look > 0)
         shape = replace(shape, known=config.known, recall_clips=config.recall_clips, heard=config.heard)
         self.module: nn.Module = self._build(shape)
@@ -135,11 +152,10 @@ class SieveTask:
         self._start = copy.deepcopy(self.module.state_dict()) if config.start_share else {}
         self.bank = EnergyBank(train, self.module, config.mixtures)
 
-        needed = config.mixtures.most_sources + 1
-        if len(self.sampler.labels) < needed:
-            raise ConfigError(
-                f"training needs {needed} labels, one of them absent; the clips have {len(self.sampler.labels)}"
-            )
+        needed = config.mixtures.most_sources + (config.background > 0) + 1
+        asked = len(self.sampler.labels) - len(self.sampler.unasked)
+        if asked < needed:
+            raise ConfigError(f"training needs {needed} labels, one of them absent; the clips have {asked}")
         texts = self.sampler.texts
         self.vectors = torch.cat([self.module.text.encode(texts[i : i + 256]) for i in range(0, len(texts), 256)])
         for label in range(len(self.sampler.labels)):
@@ -148,6 +164,7 @@ class SieveTask:
         anchors = self.module.anchors
         alike = anchors @ anchors.T
         near = (alike > NEAR[0]) & (alike < NEAR[1])
+        near[:, list(self.sampler.unasked)] = False
         self._near = [row.nonzero()[:, 0].tolist() for row in near]
         strange = self._read_strange()
         self.strange = np.arange(len(self.vectors), len(self.vectors) + len(strange))
@@ -195,18 +212,26 @@ class SieveTask:
         config, sampler, rng = self.config, self.sampler, np.random.default_rng([self.seed, step])
         size, frames, bands = config.batch_size, self.bank.frames, self.bank.bands
         energies = np.empty((size + config.examples, frames, bands), np.float32)
-        most = config.mixtures.most_sources
+        most = config.mixtures.most_sources + (config.background > 0)
         sources = np.zeros((size, most, frames, bands), np.float32)
         labels = np.full((size, most), -1)
         clips = np.full((size, most), -1)
         for b in range(size):
             count = config.mixtures.draw_count(rng)
             chosen = self._draw_labels(count, rng)
+            softer_db = {}
+            if config.background and rng.random() < config.background:
+                beneath = sampler.draw_background(chosen.tolist(), rng)
+                if beneath is not None:
+                    softer_db[count] = float(rng.uniform(*SOFTER_DB))
+                    chosen, count = np.append(chosen, beneath), count + 1
             clips[b, :count] = [sampler.draw_clip(label, rng) for label in chosen]
             labels[b, :count] = chosen
             twinned = np.flatnonzero(rng.random(count) < config.mixtures.twins)
             twins = {int(i): sampler.draw_clip(int(chosen[i]), rng) for i in twinned}
-            energies[b], sources[b, :count] = self.bank.mixture(clips[b, :count].tolist(), rng, twins=twins)
+            energies[b], sources[b, :count] = self.bank.mixture(
+                clips[b, :count].tolist(), rng, twins=twins, softer_db=softer_db
+            )
         # Lone clips: examples for one of the two asked sounds of some of the mixtures.
         asked = rng.permutation(size)[: config.examples]
         sides = rng.integers(0, 2, config.examples)
@@ -429,7 +454,7 @@ class SieveTask:
             return module
         shipped = copy.deepcopy(module)
         for name, value in shipped.state_dict().items():
-            if value.is_floating_point() and name != "sounds":  # made anew whenever it is judged
+            if value.is_floating_point() and name not in ("anchors", "sounds"):  # these are made, not trained
                 value.lerp_(self._start[name].to(value.device), self.config.start_share)
         return shipped
 
