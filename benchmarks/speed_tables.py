@@ -23,6 +23,16 @@ def speed_table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def onnx_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/onnx_core.py` measured."""
+    lines = ["| the core of the starter by | time |", "| --- | ---: |"]
+    lines += [f"| {name} | {1000 * seconds:.0f} ms |" for name, seconds in result["rows"].items()]
+    apart = f"masks differ by at most {result['mask_apart']:.1e}, presences by {result['presence_apart']:.1e}"
+    about = f"{result['seconds']:g} s of sound and one query, {result['threads']} threads, ONNX Runtime "
+    about += f"{result['onnxruntime']}, {_where(result)}; {apart}. Made by `{result['command']}`."
+    return "\n".join([*lines, "", about]) + "\n"
+
+
 def clapsep_speed_table(result: dict[str, Any]) -> str:
     """What `benchmarks/clapsep_speed.py` measured: the whole, its parts with their floor, and what int8 costs."""
     rows, plain = result["rows"], result["rows"]["plain"]

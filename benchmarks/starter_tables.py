@@ -47,12 +47,50 @@ def recall_table(result: dict[str, Any]) -> str:
     return figures_table(result["settings"], columns, _made(result))
 
 
+def range_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/choose_range.py` measured."""
+    lines = [
+        "| remembered sounds for | SDRi, text | new wordings | selectivity, new wordings | unseen labels |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in result["rows"]:
+        low, high = row["range"]
+        said = "every text" if high <= -1 else "no text" if low >= 1 else f"texts at {low:.2f} to {high:.2f}"
+        gains = f"{row['sdri_text']:.1f} | {row['sdri_paraphrase']:.2f} | {row['selectivity_paraphrase']:.3f}"
+        lines.append(f"| {said} | {gains} | {row['unseen']['sdri_text']:.2f} |")
+    about = f"SDRi of each; unseen: {result['unseen']} labels, asked of a network that never heard them. "
+    return "\n".join([*lines, "", about + _made(result)]) + "\n"
+
+
 def heard_table(result: dict[str, Any]) -> str:
     """What `benchmarks/choose_heard.py` measured."""
     columns = {"remembered sounds": ("heard", 2), **_gains("text", "text+exclude", "exclude", "paraphrase")}
     columns |= {"median, text": ("median_text", 1), "selectivity": ("selectivity", 3)}
     columns |= {"paraphrase": ("selectivity_paraphrase", 3), "presence AUC": ("presence_auc", 3)}
     return figures_table(result["rows"], columns, _made(result))
+
+
+def search_table(result: dict[str, Any]) -> str:
+    """What `benchmarks/search.py` measured."""
+    lines = [
+        "| change | steps | GFLOP | other sources: SDRi, text | against plain (95%) | text+exclude | selectivity "
+        "| presence AUC | same sources: SDRi, text | against plain (95%) | selectivity |",
+        "| --- |" + " ---: |" * 10,
+    ]
+    for row in result["rows"]:
+        other, same = row["other"], row["same"]
+        cells = [row["variant"], f"{row['steps']}", f"{row['gflop']:.1f}"]
+        cells += [f"{other['sdri_text']:.2f}", _apart(other), f"{other['sdri_text+exclude']:.2f}"]
+        cells += [f"{other['selectivity']:.2f}", f"{other['presence_auc']:.3f}"]
+        cells += [f"{same['sdri_text']:.2f}", _apart(same), f"{same['selectivity']:.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    about = f"{result['pairs']} mixtures of each kind; GFLOP: 4 s of sound and three queries, forwards. "
+    return "\n".join([*lines, "", about + f"Made by `{result['command']}`."]) + "\n"
+
+
+def _apart(figures: dict[str, Any]) -> str:
+    low, high = figures["difference"]["interval"]
+    return f"{figures['difference']['mean']:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def sources_table(result: dict[str, Any]) -> str:

@@ -37,6 +37,7 @@ from speed_tables import (
     audiosep_speed_table,
     clapsep_speed_table,
     flowsep_loading_table,
+    onnx_table,
     speed_of,
     speed_table,
     studio_table,
@@ -46,7 +47,9 @@ from starter_tables import (
     averaging_table,
     contrast_table,
     heard_table,
+    range_table,
     recall_table,
+    search_table,
     sources_table,
 )
 
@@ -399,6 +402,9 @@ def render(name: str) -> str:
         "averaging": averaging_table,
         "contrast": contrast_table,
         "heard": heard_table,
+        "search": search_table,
+        "range": range_table,
+        "onnx": onnx_table,
         "recall": recall_table,
         "long": long_table,
         "stereo": stereo_table,
