@@ -268,6 +268,19 @@ def test_a_text_asks_along_with_the_sounds_that_are_remembered() -> None:
     assert (sieve.embed_texts(["a dog"]) @ sieve.sounds.T).amax() > 0.3
 
 
+def test_a_text_that_is_far_from_every_anchor_asks_with_no_remembered_sounds() -> None:
+    sieve = remembering()
+    text = sieve.text.encode(["the dogs"])
+    cosine = float((sieve.anchors @ text[0]).amax())
+    config = sieve.config
+    for given, share in (((-1.0, -1.0), 1.0), ((cosine + 0.01, 1.0), 0.0), ((cosine - 0.1, cosine + 0.1), 0.5)):
+        sieve.config = dataclasses.replace(config, heard_range=given)
+        expected = sieve.recalled(text, config.recall, share * config.heard)
+        torch.testing.assert_close(sieve.embed_texts(["the dogs"]), expected, atol=1e-4, rtol=0)
+    with pytest.raises(ConfigError, match="heard_range"):
+        dataclasses.replace(config, heard_range=(0.7, 0.5))
+
+
 def test_what_is_named_for_the_second_look_is_asked_in_the_same_way(mixture: torch.Tensor) -> None:
     sieve = remembering()
     named = sieve.in_words(sieve.analysis(sieve.spectrum(mixture)[1]))

@@ -120,7 +120,7 @@ CATALOG: dict[str, Entry] = {
             licence="MIT",
             where="inside the package",
             size_mb=_starter_size(),
-            sha256="13032e555c7d6200a43a07e734b99b46577ffee18b6f11ab398b2c08cd1a0194",
+            sha256="b021546548a377244cefc532ec2b2030933bc7cb15fa6b550f250c4eb1befc66",
         ),
         Entry(
             name="debug",

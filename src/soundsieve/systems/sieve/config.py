@@ -56,6 +56,8 @@ class SieveConfig:
     """Of the softmax over cosines that says how near."""
     heard: float = 0.0
     """Share of a text's vector that is replaced by how the sounds near it sounded in training."""
+    heard_range: tuple[float, float] = (-1.0, -1.0)
+    """Cosines to the nearest anchor up to which none of that share is used, and from which all of it is."""
     recall_clips: float = 0.0
     """The same share for the vectors of example clips."""
     known: float = 0.0
@@ -75,6 +77,8 @@ class SieveConfig:
             raise ConfigError("channels and blocks take three numbers, one for each scale")
         if not 0 <= self.recall <= 1 or self.recall_temperature <= 0 or self.anchors < 0:
             raise ConfigError("recall lies between 0 and 1, recall_temperature is above 0, anchors at least 0")
+        if len(self.heard_range) != 2 or not -1 <= self.heard_range[0] <= self.heard_range[1] <= 1:
+            raise ConfigError(f"heard_range goes from a lower cosine to a higher one, got {self.heard_range}")
         if not 0 <= self.recall_clips <= 1 or not 0 <= self.known < 1 or not 0 <= self.heard <= 1:
             raise ConfigError("recall_clips, known and heard lie between 0 and 1")
         if (self.contrast or self.known or self.heard) and not self.anchors:

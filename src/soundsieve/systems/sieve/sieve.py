@@ -90,10 +90,16 @@ class Sieve(System):
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Texts as unit vectors, shape ``(N, D)``, drawn towards what training named and heard; see `recalled`.
 
-        A text that is near to no anchor stays as it is: it is about a sound that training did not name, see `strange`.
+        The further its nearest anchor is (``config.heard_range``), the less of the remembered sounds is in it: they may
+        be of something else. A text that is near to no anchor stays as it is, see `strange`.
         """
         vectors = self.text.encode(texts)
-        known = self.recalled(vectors, self.config.recall, self.config.heard)
+        if not len(self.anchors):
+            return vectors
+        far, close = self.config.heard_range
+        nearest = (vectors @ self.anchors.T).amax(1, keepdim=True)
+        trust = ((nearest - far) / max(close - far, 1e-6)).clamp(0.0, 1.0)
+        known = self.recalled(vectors, self.config.recall, self.config.heard * trust)
         return torch.where(self.strange(vectors)[:, None], vectors, known)
 
     @torch.no_grad()
@@ -104,7 +110,7 @@ class Sieve(System):
         return (vectors @ self.anchors.T).amax(-1) < self.config.known
 
     @torch.no_grad()
-    def recalled(self, vectors: Tensor, share: float, heard: float = 0.0) -> Tensor:
+    def recalled(self, vectors: Tensor, share: float, heard: float | Tensor = 0.0) -> Tensor:
         """Unit vectors, shape ``(..., D)``, drawn towards the anchors a_i that are near, by a ``share`` r.
 
         v' = (1 - r) v + r * sum_i softmax_i(v . a_i / t) a_i: words that training never saw become mostly the words
@@ -113,13 +119,13 @@ class Sieve(System):
 
         With a share ``heard`` h, v'' = (1 - h) v' + h * sum_i softmax_i(v . a_i / t) s_i, where s_i is the mean of
         the vectors of the training's clips of that sound: a word asks as an example would, e = a * audio + (1 - a) *
-        text, with examples from memory.
+        text, with examples from memory. h is a number, or a tensor of shape ``(..., 1)``.
         """
         if not len(self.anchors):
             return vectors
         near = ((vectors @ self.anchors.T) / self.config.recall_temperature).softmax(-1)
         said = F.normalize(torch.lerp(vectors, F.normalize(near @ self.anchors, dim=-1), share), dim=-1)
-        if not heard:
+        if not len(self.sounds):
             return said
         return F.normalize(torch.lerp(said, F.normalize(near @ self.sounds, dim=-1), heard), dim=-1)
 
