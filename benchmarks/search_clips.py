@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import random
+import shutil
 import subprocess
 from collections import defaultdict
 from dataclasses import asdict, replace
@@ -76,6 +77,8 @@ def write_list(folder: Path, corpus: Path, *, spoken: int = 0, made: bool = Fals
 
 def _speak(folder: Path, captions: list[str], count: int) -> list[Clip]:
     """Sentences in English voices of espeak-ng, at many speeds and pitches."""
+    if shutil.which("espeak-ng") is None:
+        raise SystemExit("the variant with synthetic speech needs espeak-ng: install it, or leave that variant out")
     rng, made = random.Random(0), []
     (folder / "espeak-ng").mkdir(exist_ok=True)
     variants = [f"+{sex}{number}" for sex, most in (("m", 8), ("f", 5)) for number in range(1, most)]

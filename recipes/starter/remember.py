@@ -53,10 +53,8 @@ def main() -> None:  # noqa: D103 (said above)
     if not isinstance(sieve, Sieve) or not len(sieve.anchors):
         raise SystemExit(f"{options.model} holds no sieve with anchors")
     changes = {"options.init": options.model, "options.start_share": 0.0, "options.heard": options.heard}
-    changes |= {
-        "options.validation_pairs": PAIRS,
-        "held_out": read_labels(options.held_out) if options.held_out else [],
-    }
+    held_out = read_labels(options.held_out) if options.held_out else []
+    changes |= {"options.validation_pairs": PAIRS, "held_out": held_out}
     task = build_task(read_recipe(options.recipe, changes), Data(options.data))
     assert isinstance(task, SieveTask)
     if len(task.sampler.labels) != len(sieve.anchors):

@@ -42,6 +42,7 @@ def test_a_sieve_remembers(
     after = load_system(tmp_path / "out.safetensors")
     assert isinstance(after, Sieve)
     assert after.config.heard == 0.25
+    assert after.config.heard_range == (0.5, 0.7)
     torch.testing.assert_close(after.sounds.norm(dim=1), torch.ones(len(after.anchors)), atol=1e-3, rtol=0)
     for name, value in before.state_dict().items():
         torch.testing.assert_close(after.state_dict()[name], value)
