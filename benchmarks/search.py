@@ -15,10 +15,9 @@ Runs that are already in ``--folder`` are measured and not made again, so that s
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +26,11 @@ from records import record, save
 from search_clips import SPOKEN, write_list
 from starter_tables import search_table
 from torch.utils.flop_counter import FlopCounterMode
-from unheard import sieve_named
+from unheard import Unheard, sieve_named
 
-from soundsieve import load
-from soundsieve.evaluation import pairs as lists
-from soundsieve.evaluation.questions import plan
 from soundsieve.evaluation.report import mean_with_interval
-from soundsieve.evaluation.run import evaluate, of_condition, selectivity
-from soundsieve.metrics import roc_auc
-from soundsieve.systems.sieve import Sieve, SieveConfig
+from soundsieve.evaluation.run import of_condition
+from soundsieve.systems.sieve import SieveConfig
 from soundsieve.systems.sieve.analysis import Analysis
 from soundsieve.systems.sieve.reader import Reader
 from soundsieve.training.recipe import build_config, read_recipe
@@ -43,6 +38,7 @@ from soundsieve.training.recipe import build_config, read_recipe
 RECIPE = Path(__file__).parent.parent / "recipes" / "starter" / "sieve.yaml"
 SPLITS = {"other": "validation", "same": "test"}
 """Of the lists that `write_list` makes."""
+ASKED = ("text", "text+exclude", "absent")
 VARIED = {"stretch": 0.3, "shift": 0.3, "dynamics": 0.3, "twins": 0.15}
 SCENES = ("crowd", "city traffic", "restaurant")
 
@@ -130,37 +126,6 @@ def slug(name: str) -> str:
     return "-".join("".join(c if c.isalnum() else " " for c in name).split())
 
 
-class Judge:
-    """Mixtures of one split of the list that all variants share."""
-
-    def __init__(self, clips: Path, split: str, count: int) -> None:
-        chosen = lists.read_clips(clips, split=split)
-        self.sounds = lists.decoded(clips.parent)
-        self.pairs = lists.make_pairs(chosen, self.sounds, n=count, seed=1)
-        by_path = {clip.path: clip for clip in chosen}
-        self.questions = plan(self.pairs, by_path, conditions=("text", "text+exclude", "absent"))
-
-    def figures(self, sieve: Sieve) -> tuple[dict[str, float], dict[str, list[float]]]:
-        """Means of all answers, and what each mixture gained (the mean of its two answers)."""
-        sieve.config = replace(sieve.config, gate_db=0.0)
-        rows = list(evaluate(sieve, self.pairs, self.questions, self.sounds, batch_size=16))
-        found, each = {}, {}
-        for name in ("text", "text+exclude"):
-            asked = of_condition(rows, name)
-            by_pair: dict[Any, list[float]] = {}
-            for row in asked:
-                by_pair.setdefault(row["pair"], []).append(row["sdri"])
-            each[name] = [statistics.mean(gains) for _, gains in sorted(by_pair.items())]
-            found[f"sdri_{name}"] = statistics.mean(each[name])
-        apart = selectivity(rows)
-        each["selectivity"] = [float(value) for _, value in sorted(apart.items())]
-        found["selectivity"] = statistics.mean(each["selectivity"])
-        there, absent = ([row["presence"] for row in of_condition(rows, name)] for name in ("text", "absent"))
-        is_there = torch.cat([torch.ones(len(there)), torch.zeros(len(absent))]).bool()
-        found["presence_auc"] = roc_auc(torch.tensor(there + absent), is_there)
-        return found, each
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="list of the clips that the starter was trained on")
@@ -177,18 +142,19 @@ def main() -> None:
     if options.train_only:
         return
     clips = options.folder / "clips" / "plain" / "clips.csv"
-    judges = {kind: Judge(clips, split, options.pairs) for kind, split in SPLITS.items()}
+    judges = {kind: Unheard.mixed(clips, options.pairs, ASKED, split=split) for kind, split in SPLITS.items()}
     rows: list[dict[str, Any]] = []
     plain: dict[str, Any] = {}
     for name in options.variants:
-        sieve = load(str(options.folder / slug(name) / "last.safetensors")).system
-        assert isinstance(sieve, Sieve)
+        sieve = sieve_named(str(options.folder / slug(name) / "last.safetensors"))
         row: dict[str, Any] = {"variant": name, "steps": steps[name], "gflop": operations(sieve.config) / 1e9}
         for kind, judge in judges.items():
-            row[kind], each = judge.figures(sieve)
-            plain.setdefault(kind, each)
-            gained = [now - before for now, before in zip(each["text"], plain[kind]["text"], strict=True)]
-            row[kind]["difference"] = mean_with_interval(gained, range(len(gained)))
+            answers = judge.answers(sieve)
+            asked = of_condition(answers, "text")
+            before = plain.setdefault(kind, asked)
+            gained = [now["sdri"] - then["sdri"] for now, then in zip(asked, before, strict=True)]
+            difference = mean_with_interval(gained, [one["pair"] for one in asked])
+            row[kind] = {**judge.summed_up(answers), "difference": difference}
         rows.append(row)
     about = {"pairs": options.pairs, "steps": options.steps, "rows": rows}
     command = f"python benchmarks/search.py --data corpus/clips.csv --steps {options.steps} --pairs {options.pairs}"

@@ -12,6 +12,7 @@ import torch
 
 from soundsieve import load
 from soundsieve.evaluation import pairs as lists
+from soundsieve.evaluation.measuring import Row
 from soundsieve.evaluation.questions import Question, plan
 from soundsieve.evaluation.run import evaluate, of_condition, selectivity
 from soundsieve.metrics import roc_auc
@@ -63,17 +64,25 @@ class Unheard:
         questions = plan(pairs, by_path, conditions=conditions, folder=data.parent, paraphrases=words)
         return cls(pairs, questions, sounds, tuple(name for name in conditions if name != "absent"))
 
-    def figures(self, system: Sieve, labels: set[str] | None = None) -> dict[str, float]:
-        """``sdri_`` and ``median_`` of every condition, ``selectivity`` and ``presence_auc``, before any gate.
-
-        Args:
-            system: what answers.
-            labels: count only the gains of sounds of these.
-        """
+    def answers(self, system: Sieve) -> list[Row]:
+        """What the system answers, measured, before any gate."""
         config = system.config
         system.config = replace(config, gate_db=0.0)
         rows = list(evaluate(system, self.pairs, self.questions, self.sounds, batch_size=16))
         system.config = config
+        return rows
+
+    def figures(self, system: Sieve, labels: set[str] | None = None) -> dict[str, float]:
+        """What `summed_up` says of the system's answers."""
+        return self.summed_up(self.answers(system), labels)
+
+    def summed_up(self, rows: Sequence[Row], labels: set[str] | None = None) -> dict[str, float]:
+        """``sdri_`` and ``median_`` of every condition, ``selectivity`` and ``presence_auc``.
+
+        Args:
+            rows: the answers.
+            labels: count only the gains of sounds of these.
+        """
         found: dict[str, float] = {}
         for name in self.conditions:
             asked = [row for row in of_condition(rows, name) if labels is None or row["label"] in labels]
