@@ -78,3 +78,15 @@ def test_ragged_arrays_come_back(tmp_path: Path) -> None:
     assert len(store) == 3
     for i, array in enumerate(arrays):
         assert np.array_equal(store[i], array)
+
+
+def test_two_runs_may_make_the_same_store_at_once(tmp_path: Path) -> None:
+    def arrays(*, alone: bool):
+        yield np.ones((3, 2), np.float16)
+        if not alone:  # the other run begins later and ends earlier
+            Ragged.make(tmp_path / "x.npy", arrays(alone=True))
+        yield np.zeros((1, 2), np.float16)
+
+    store = Ragged.make(tmp_path / "x.npy", arrays(alone=False))
+    assert [view.tolist() for view in store] == [[[1, 1]] * 3, [[0, 0]]]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.npy", "x.offsets.npy"]

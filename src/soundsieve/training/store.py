@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -49,19 +50,19 @@ class Ragged:
     def make(cls, path: Path, arrays: Iterator[NDArray[np.generic]]) -> Ragged:
         """Write arrays as they come, without holding them all; the offsets come last and mark the store as whole."""
         lengths, header = [], None
-        with replacing(path.with_suffix(".bin")) as raw:
-            with raw.open("wb") as file:
-                for array in arrays:
-                    header = (array.dtype, array.shape[1:])
-                    lengths.append(len(array))
-                    file.write(np.ascontiguousarray(array).tobytes())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent) as raw:  # has no name, so two runs can make the same store at once
+            for array in arrays:
+                header = (array.dtype, array.shape[1:])
+                lengths.append(len(array))
+                raw.write(np.ascontiguousarray(array).tobytes())
             if header is None:
                 raise ConfigError("a store needs at least one clip")
+            raw.flush()
             flat = np.memmap(raw, dtype=header[0], mode="r", shape=(sum(lengths), *header[1]))
             with replacing(path) as temporary:
                 np.save(temporary, flat)
             del flat
-        path.with_suffix(".bin").unlink()
         with replacing(path.with_suffix(".offsets.npy")) as temporary:
             np.save(temporary, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
         return cls(path)
