@@ -9,7 +9,6 @@ was trained on (docs/training.md says where they come from).
 from __future__ import annotations
 
 import statistics
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from records import record, save
 from starter_tables import contrast_table
+from timing import timed
 from unheard import Unheard, parser_of, sieve_named
 
 from soundsieve.query import Query
@@ -28,13 +28,8 @@ CONDITIONS = ("text", "text+exclude", "exclude", "example", "absent")
 def seconds(system: Sieve) -> float:
     """One query about 10 s, median of seven."""
     mixture, asked = torch.randn(1, 10 * system.sample_rate) / 10, system.encode_query(Query(text="a dog barking"))
-    times = []
     with torch.inference_mode():
-        for _ in range(7):
-            start = time.perf_counter()
-            system.estimate(mixture, asked)
-            times.append(time.perf_counter() - start)
-    return statistics.median(times)
+        return statistics.median(timed(lambda: system.estimate(mixture, asked), 7))
 
 
 def main() -> None:

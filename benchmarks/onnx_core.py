@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 from records import record, save
 from speed_tables import onnx_table
+from timing import timed
 from torch import Tensor, nn
 from unheard import sieve_named
 
@@ -42,12 +42,7 @@ class Core(nn.Module):
 
 def median_s(answer: Callable[[], Any], times: int = 15) -> float:
     """Median time of some calls, after two to warm up."""
-    taken = []
-    for _ in range(times + 2):
-        start = time.perf_counter()
-        answer()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken[2:])
+    return statistics.median(timed(answer, times + 2)[2:])
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What the speed benchmarks of large models share: fresh processes, quiet moments, and made-up texts.
+"""What the benchmarks of speed share: fresh processes, quiet moments, and made-up texts.
 
 A model's weights are made up (speed does not depend on them), and every figure is taken in a fresh process. Such a
 script calls itself with ``--child`` and the name of what is to be measured; the last line that a child prints is its
