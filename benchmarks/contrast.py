@@ -1,4 +1,5 @@
-"""What a second look is worth: the Sieve asked once, and asked again without what its first answer left behind.
+"""What a second look is worth, and what the recogniser adds: the Sieve asked once, asked again without what its first
+answer left behind, and asked with the recogniser naming what was left and doubting the answer.
 
 Measured on mixtures of validation clips, so that the choice is not made on the test's. Needs the clips that the starter
 was trained on (docs/training.md says where they come from).
@@ -43,9 +44,13 @@ def main() -> None:
     mixtures = Unheard.mixed(options.data, options.pairs, CONDITIONS, split=options.split)
     labels = set(options.unseen.read_text().splitlines()) if options.unseen else None
     looks: list[dict[str, Any]] = []
-    for contrast in (False, True):
-        system.config = replace(system.config, contrast=contrast)
-        looks.append({"looks": 1 + contrast, **mixtures.figures(system, labels), "seconds": seconds(system)})
+    config, recogniser = system.config, system.recogniser
+    ways = {"1": replace(config, contrast=False, recogniser=0), "2": replace(config, contrast=True, recogniser=0)}
+    if recogniser is not None:
+        ways["2, recogniser"] = config
+    for name, way in ways.items():
+        system.config, system.recogniser = way, recogniser if way.recogniser else None
+        looks.append({"looks": name, **mixtures.figures(system, labels), "seconds": seconds(system)})
     chosen = f" --model {options.model} --split {options.split} --unseen {options.unseen}" if options.unseen else ""
     result = record(
         "contrast",

@@ -9,7 +9,10 @@ def figures_table(rows: list[dict[str, Any]], columns: dict[str, tuple[str, int]
     """Rows of figures: of each column its title, what it is in a row, and its decimals."""
     lines = [f"| {' | '.join(columns)} |", "|" + " ---: |" * len(columns)]
     for row in rows:
-        lines.append(f"| {' | '.join(f'{row[name]:.{digits}f}' for name, digits in columns.values())} |")
+        told = [
+            row[name] if isinstance(row[name], str) else f"{row[name]:.{digits}f}" for name, digits in columns.values()
+        ]
+        lines.append(f"| {' | '.join(told)} |")
     return "\n".join([*lines, "", about]) + "\n"
 
 

@@ -4,7 +4,7 @@ It listens to every training clip alone, keeps a mean vector for each label, and
 mixtures of validation clips. Nothing else of it changes.
 
     python recipes/starter/remember.py --model runs/starter-text_free/starter.safetensors --data corpus/clips.csv \
-        --output src/soundsieve/embedded/starter.safetensors
+        --output runs/starter-text_free/remembered.safetensors
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ CATALOG: dict[str, Entry] = {
             licence="MIT",
             where="inside the package",
             size_mb=_starter_size(),
-            sha256="b021546548a377244cefc532ec2b2030933bc7cb15fa6b550f250c4eb1befc66",
+            sha256="0861a839d66e1a0281495778dac6ca4563c481a1998fef636d36f174dbe8adf7",
         ),
         Entry(
             name="debug",

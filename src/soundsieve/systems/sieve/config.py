@@ -65,6 +65,10 @@ class SieveConfig:
     left as it is, and its sound counts as missing. 0 for none."""
     contrast: bool = False
     """Whether it listens twice: what the first answer left is named by the anchors, and the second excludes it."""
+    recogniser: int = 0
+    """Hidden units of the network that recognises what an answer holds, and what it leaves; 0 for none."""
+    traits: int = 0
+    """Traits of sounds that it tells beside their labels."""
     text: SentenceEncoderConfig = field(default_factory=SentenceEncoderConfig.small)
     """The text tower."""
 
@@ -83,6 +87,8 @@ class SieveConfig:
             raise ConfigError("recall_clips, known and heard lie between 0 and 1")
         if (self.contrast or self.known or self.heard) and not self.anchors:
             raise ConfigError("contrast, known and heard compare with the anchors, and there are none")
+        if self.recogniser < 0 or self.traits < 0 or (self.recogniser and not self.contrast):
+            raise ConfigError("recogniser and traits are at least 0, and a recogniser needs contrast")
         if not 0 < self.presence_threshold < 1 or self.gate_db < 0:
             raise ConfigError("presence_threshold lies between 0 and 1, gate_db is not negative")
 

@@ -1,7 +1,8 @@
-"""What a Sieve can say of a mixture in the words that it learnt: which anchor's sound every cell is.
+"""What a Sieve can say of a mixture in the words that it learnt: which anchor's sound every cell is, and every part.
 
 The anchors are one text vector for each label of the training, and training compares the key of every cell with all of
-them. So the shares that they have of what an answer holds, and of what it leaves, cost one product of matrices.
+them. So the shares that they have of what an answer holds, and of what it leaves, cost one product of matrices. A
+`Recogniser`, where there is one, looks at what an answer holds as a whole.
 """
 
 from __future__ import annotations
@@ -11,9 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from soundsieve.systems.sieve.analysis import Scene
+from soundsieve.systems.sieve.recogniser import Recogniser
 
 EVIDENCE = 5
 """Numbers that `Named.evidence` gives for a query."""
+SHARE_WEIGHT = 0.5
+"""Of the logarithms of shares beside what the recogniser says, in nats."""
+UNLIKE = 0.6
+"""An anchor further from a query than this (cosine) is another sound."""
 
 
 class Named:
@@ -25,11 +31,21 @@ class Named:
         keys: the same as keys of cells and clips, shape ``(A, K)``.
         scale: temperatures of cells, frames and clips, shape ``(3,)``.
         names: what stands for the anchors in a question, shape ``(A, D)``.
+        recogniser: of the same anchors.
     """
 
     @torch.no_grad()
-    def __init__(self, scene: Scene, anchors: Tensor, keys: Tensor, scale: Tensor, names: Tensor) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        anchors: Tensor,
+        keys: Tensor,
+        scale: Tensor,
+        names: Tensor,
+        recogniser: Recogniser | None = None,
+    ) -> None:
         self.anchors, self.names = anchors, names
+        self._scene, self._recogniser = scene, recogniser
         self._power = 10.0 ** (scene.levels_db[:, None] / 10.0)
         self._cells = (scale[0] * keys @ scene.cell_keys.flatten(2)).softmax(1).transpose(1, 2)  # (B, M, A)
         self._clip = (scale[2] * scene.clip_key @ keys.T).softmax(1)[:, None]
@@ -48,12 +64,45 @@ class Named:
         for, what the first answer holds is wanted now.
         """
         asked = positive.abs().amax(2, keepdim=True) > 0
-        held, left = self._vector(self.shares(mask)), self._vector(self.shares(1 - mask))
+        held, left = self._vector(mask), self._vector(1 - mask)
         return torch.where(asked, positive, held), torch.where(asked, F.normalize(negative + left, dim=2), negative)
 
-    def _vector(self, shares: Tensor) -> Tensor:
-        """One unit vector for what holds these shares; they are squared, so that the largest one speaks loudest."""
-        return F.normalize(shares.square() @ self.names, dim=2)
+    @torch.no_grad()
+    def without_answer(self, mask: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """What is not wanted, as ``negative``, if the answer of masks ``(B, Q, bands, N)`` is the wrong sound.
+
+        It holds something: the anchors unlike the query that what it holds sounds most like are excluded.
+        """
+        unlike = positive @ self.anchors.T < UNLIKE
+        return F.normalize(negative + self._vector(mask, unlike), dim=2)
+
+    def _vector(self, mask: Tensor, among: Tensor | None = None) -> Tensor:
+        """One unit vector for what masks let through, of the anchors ``among (B, Q, A)``.
+
+        Shares are squared, so that the largest one speaks loudest; the recogniser counts for as much.
+        """
+        weight = self.shares(mask).square()
+        if self._recogniser is not None:
+            weight = weight / weight.sum(2, keepdim=True).clamp_min(1e-9)
+            weight = weight + self._recogniser(self._scene, mask).softmax(2)
+        return F.normalize((weight if among is None else weight * among) @ self.names, dim=2)
+
+    @torch.no_grad()
+    def spoken_for(self, mask: Tensor, positive: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """What the recogniser and the shares say for the query, in nats: of the answer, and of what it leaves.
+
+        Args:
+            mask: of the answers, shape ``(B, Q, bands, N)``.
+            positive: what is wanted, shape ``(B, Q, D)``.
+            temperature: see `evidence`.
+        """
+        assert self._recogniser is not None
+        near = (positive @ self.anchors.T / temperature).softmax(2)
+        parts = []
+        for part in (mask, 1 - mask):
+            shares = torch.log(self.shares(part) + 1e-4)
+            parts.append(((self._recogniser(self._scene, part) + SHARE_WEIGHT * shares) * near).sum(2))
+        return parts[0], parts[1]
 
     @torch.no_grad()
     def evidence(self, mask: Tensor, positive: Tensor, temperature: float) -> Tensor:

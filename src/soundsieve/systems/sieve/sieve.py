@@ -9,6 +9,7 @@ it for a small share of that cost. Read from the bottom up:
     query   -> unit vectors in the key space -> similarities s+, s- of every cell and frame
     Reader: convolutions steered by FiLM from c = [positive, negative] -> mask logits, plus s+ - s-
             -> sigmoid mask on the bands -> bins -> mixture phase -> target
+    Named, Recogniser: what an answer holds, and what it leaves, in words -> ask again with that excluded
 
 Text vectors come from `encoders.text.SentenceEncoder`; an example clip is described by the network itself, its pooled
 frames mapped into the same space, so text, clips and exclusions are one kind of condition. Whether the queried sound
@@ -37,6 +38,12 @@ from soundsieve.systems.sieve.analysis import Analysis, Scene
 from soundsieve.systems.sieve.config import SieveConfig
 from soundsieve.systems.sieve.naming import Named
 from soundsieve.systems.sieve.reader import Reader
+from soundsieve.systems.sieve.recogniser import Recogniser
+
+MARGIN = 1.0
+"""How much more (in nats) has to speak for what an answer leaves than for the answer before it is held for wrong."""
+NAMED = 0.95
+"""Cosine to the nearest anchor from which on a query is about a sound that training named, so that it can be told."""
 
 
 class Sieve(System):
@@ -50,7 +57,7 @@ class Sieve(System):
     name: ClassVar[str] = "sieve"
     queries: ClassVar[frozenset[str]] = frozenset({"text", "audio", "exclude"})
     shares_channels: ClassVar[bool] = True
-    kept_float32: ClassVar[tuple[str, ...]] = ("reader.",)
+    kept_float32: ClassVar[tuple[str, ...]] = ("reader.", "recogniser.")
     """What `soundsieve.nn.int8` leaves alone: what the query passes, so that no query is rounded with another."""
 
     def __init__(self, config: SieveConfig, assets: Mapping[str, str] | None = None) -> None:
@@ -61,6 +68,7 @@ class Sieve(System):
         self.text = SentenceEncoder(config.text, texts.get("tokenizer.json"), texts.get("words.txt"))
         self.analysis = Analysis(config)
         self.reader = Reader(config)
+        self.recogniser = Recogniser(config) if config.recogniser else None
         self.bands: Tensor
         self.anchors: Tensor
         self.sounds: Tensor
@@ -166,23 +174,43 @@ class Sieve(System):
         """Q queries about each of B scenes, with a second look where the config says ``contrast``.
 
         Named by the anchors, what the first answer left behind is excluded from the second; see `Named.contrasted`.
+        Where the recogniser then holds what is left for what was asked for, and the answer for something else, the
+        query is asked once more with the answer excluded, unless the query itself names something to exclude or is
+        about a sound that training did not name.
 
         Returns:
             Mask logits ``(B, Q, bands, N)`` and presence logits ``(B, Q)``.
         """
-        named = self.in_words(scene)
+        named, sides = self.in_words(scene), (positive, negative)
         if self.config.contrast:
             mask = torch.sigmoid(self.reader(scene, positive, negative)[0])
-            positive, negative = named.contrasted(mask, positive, negative)
-        logits, features = self.reader(scene, positive, negative)
-        return logits, self.reader.doubt(named, logits, positive, features, self.config.recall_temperature)
+            sides = named.contrasted(mask, positive, negative)
+        logits, features = self.reader(scene, *sides)
+        if self.recogniser is None:
+            return logits, self._presence(named, logits, sides[0], features)
+        mask, warmth = torch.sigmoid(logits), self.config.recall_temperature
+        answer, left = named.spoken_for(mask, sides[0], warmth)
+        named_alone = ((positive @ self.anchors.T).amax(2) > NAMED) & (negative.abs().amax(2) == 0)
+        wrong = (left - answer > MARGIN) & named_alone
+        if torch.compiler.is_exporting() or wrong.any():  # what is exported has no branches
+            instead, others = self.reader(scene, positive, named.without_answer(mask, positive, negative))
+            logits = torch.where(wrong[..., None, None], instead, logits)
+            features = torch.where(wrong[..., None], others, features)
+            answer, left = named.spoken_for(torch.sigmoid(logits), sides[0], warmth)
+        plain = self._presence(named, logits, sides[0], features)
+        return logits, self.recogniser.presence(torch.stack([plain, answer, left], 2))[..., 0]
+
+    def _presence(self, named: Named, logits: Tensor, positive: Tensor, features: Tensor) -> Tensor:
+        return self.reader.doubt(named, logits, positive, features, self.config.recall_temperature)
 
     def in_words(self, scene: Scene) -> Named:
         """The scene in the words of the anchors."""
         names, heard = self.anchors, self.config.heard
         if heard:
             names = F.normalize(torch.lerp(names, self.sounds, heard), dim=1)
-        return Named(scene, self.anchors, self.reader.key(self.anchors), self.reader.log_scale.exp(), names)
+        return Named(
+            scene, self.anchors, self.reader.key(self.anchors), self.reader.log_scale.exp(), names, self.recogniser
+        )
 
     def estimate_many(self, mixture: Tensor, conditions: Sequence[Condition]) -> list[Estimate]:
         """Several queries about the same mixtures ``(B, T)``; the mixtures are analysed once."""

@@ -34,7 +34,7 @@ from soundsieve.training.energies import EnergyBank, EnergyConfig, snr_db
 from soundsieve.training.sampling import ClipSampler
 from soundsieve.training.store import ClipStore
 from soundsieve.training.tasks.base import Batch
-from soundsieve.weights.checkpoint import load_system, save_system
+from soundsieve.weights.checkpoint import StoredAs, load_system, save_system
 
 NEAR = (0.4, 0.75)
 """Cosines between the anchors of labels that are much alike, and still not the same sound in other words."""
@@ -443,9 +443,10 @@ class SieveTask:
         return scores
 
     def save(self, path: Path, module: nn.Module) -> None:
-        """The embedded form: the network in float16, the text tower in int8."""
+        """The embedded form: the text tower and the analysis in int8, the rest in float16."""
         assert isinstance(module, Sieve)
-        save_system(path, self._shipped(module), dtypes={"": "float16", "text.": "int8"})
+        dtypes: dict[str, StoredAs] = {"": "float16", "text.": "int8", "analysis.": "int8"}
+        save_system(path, self._shipped(module), dtypes=dtypes)
 
     @torch.no_grad()
     def _shipped(self, module: Sieve) -> Sieve:
