@@ -47,7 +47,8 @@ class Named:
         self.anchors, self.names = anchors, names
         self._scene, self._recogniser = scene, recogniser
         self._power = 10.0 ** (scene.levels_db[:, None] / 10.0)
-        self._cells = (scale[0] * keys @ scene.cell_keys.flatten(2)).softmax(1).transpose(1, 2)  # (B, M, A)
+        cells = scene.cell_keys.flatten(2).transpose(1, 2)
+        self._cells = (cells @ (scale[0] * keys).T).softmax(2)  # (B, M, A); along the last axis it is fastest
         self._clip = (scale[2] * scene.clip_key @ keys.T).softmax(1)[:, None]
 
     @torch.no_grad()
