@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor, nn
+from torch import Tensor
 
 from soundsieve.evaluation.pairs import make_pairs, mix, read_labels
 from soundsieve.systems.sieve import Scene, Sieve
@@ -171,9 +171,8 @@ def main() -> None:  # noqa: D103 (said above)
         raise SystemExit(f"{options.data} has other labels than {options.model} was trained on")
     torch.manual_seed(task.seed)
     changed = recognising(sieve, options.hidden, read_traits(options.traits, task.sampler.labels))
-    recogniser: nn.Module | None = changed.recogniser
-    assert isinstance(recogniser, Recogniser)
-    train(recogniser, *gather(changed, task, options.batches), options.steps)
+    assert changed.recogniser is not None
+    train(changed.recogniser, *gather(changed, task, options.batches), options.steps)
     weigh(changed, task)
     scores = task.validate(changed)
     task.save(options.output, changed)
